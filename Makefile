@@ -1,0 +1,37 @@
+# Everything shares one virtual environment; the stamp makes a second run install nothing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT ?= out/report
+
+.PHONY: report test test-all bench lint clean
+.DELETE_ON_ERROR:
+
+# Status 1 means that the report found something that is not rounding: it is written all the same.
+report: $(STAMP)
+	$(BIN)/precision report default -o $(OUT) || [ $$? -eq 1 ]
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q
+
+test-all: $(STAMP)
+	$(BIN)/python -m pytest -q -m "slow or not slow"
+
+bench: $(STAMP)
+	mkdir -p out/bench
+	$(BIN)/python tests/benchmarks/bench_truth.py -o out/bench/truth.json
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("precision needs Python 3.11 to 3.13; this is %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2] if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[all]'
+	touch $(STAMP)
+
+clean:
+	rm -rf out $(VENV)
