@@ -1,0 +1,159 @@
+"""Captures: what a mode returned for its cases, on disk, with the environment it ran in.
+
+A capture is a folder:
+
+    manifest.json         schema, mode, switches asked and read back, versions, and for every cell its
+                          status, timing, input checksums, and the SHA-256 of its file
+    CASE.safetensors      the outputs of one cell: the tensors `data` and `probe`, float32
+
+Every file is written to a temporary name and renamed, the manifest last: what the manifest lists is
+complete.  A capture can be read, scored and rendered on any machine.  Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from precision.errors import UserError
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass
+class Capture:
+    """The manifest of one mode's capture, and where it lies."""
+
+    folder: Path
+    mode: str
+    status: str = "run"
+    reason: str = ""
+    asked: dict[str, Any] = field(default_factory=dict)
+    read_back: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    finished: str = ""
+    """UTC time of the last finished cell."""
+    cells: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def save(self) -> None:
+        """Write the manifest (temporary name, then rename)."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content = {
+            "schema": SCHEMA,
+            "mode": self.mode,
+            "status": self.status,
+            "reason": self.reason,
+            "asked": self.asked,
+            "read_back": self.read_back,
+            "environment": self.environment,
+            "versions": self.versions,
+            "finished": self.finished,
+            "cells": self.cells,
+        }
+        write_atomically(self.folder / MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
+
+    def outputs(self, case_id: str) -> dict[str, NDArray[np.float32]]:
+        """Return the arrays of one cell.  Raises `UserError` unless the bytes are those captured."""
+        cell = self.cells[case_id]
+        return read_tensors(self.folder, str(cell["file"]), str(cell["sha256"]))
+
+
+def load_capture(folder: Path) -> Capture:
+    """Read and check a manifest.
+
+    Raises `UserError` for an older or newer schema, a missing or unreadable manifest or file, a file name
+    that leads out of the folder, and (on `Capture.outputs`) bytes that changed.
+    """
+    content = read_json(folder / MANIFEST, "a capture", SCHEMA)
+    try:
+        capture = Capture(
+            folder,
+            *(content[key] for key in ("mode", "status", "reason", "asked", "read_back", "environment")),
+            versions=content["versions"],
+            finished=content["finished"],
+            cells=content["cells"],
+        )
+        files = {case: (cell["status"], cell.get("file")) for case, cell in capture.cells.items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"a manifest has the fields of schema {SCHEMA}; {folder / MANIFEST} lacks {error}; capture again"
+        ) from None
+    for case, (status, name) in files.items():
+        if status == "ok" and not _inside(folder, str(name)).is_file():
+            raise UserError(
+                f"a capture holds every file that its manifest lists; {folder} lacks {name} "
+                f"of case {case}; copy the whole folder, or capture again"
+            )
+    return capture
+
+
+def read_json(path: Path, what: str, schema: int) -> dict[str, Any]:
+    """Read a versioned JSON file, with a message each for missing, unreadable, too old and too new."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{what} has a file {path.name}; {path.parent} has none; check the path") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} must be readable JSON; {error}; restore it or make it again") from None
+    found = content.get("schema") if isinstance(content, dict) else None
+    if not isinstance(found, int):
+        raise UserError(f"{what} names its schema in {path.name}; {path} does not; make it again")
+    if found > schema:
+        raise UserError(f"{path} is of schema {found}, newer than this version's {schema}; update precision")
+    if found < schema:
+        raise UserError(f"{path} is of schema {found}, older than this version's {schema}; make it again")
+    return dict(content)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name in its folder, then rename it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, NDArray[np.float32]]) -> str:
+    """Write a safetensors file atomically, and return its SHA-256."""
+    content = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
+    write_atomically(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_tensors(folder: Path, name: str, sha256: str) -> dict[str, NDArray[np.float32]]:
+    """Read a safetensors file inside `folder` whose bytes must have the given SHA-256."""
+    path = _inside(folder, name)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} must be readable; {error.strerror}; capture again") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UserError(
+            f"{path} must have the checksum that its manifest lists; its bytes have changed; "
+            "restore the file, or capture again into another folder"
+        )
+    try:
+        return dict(load(content))
+    except (SafetensorError, ValueError) as error:
+        raise UserError(f"{path} must be a safetensors file; {error}; capture again") from None
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = folder / name
+    if Path(name).name != name or not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"a manifest names files of its own folder; {folder / MANIFEST} names {name!r}, "
+            "which leads out of it; do not trust this capture"
+        )
+    return path

@@ -1,0 +1,110 @@
+"""Cases: an op, its declared parameters and its arrays, as data.
+
+A case is run on two variants of its arrays.  `data` is what the case is about.  `probe` holds small
+integers for which float32 arithmetic is exact in any order, so that a difference there is a
+difference of meaning.  Both are made from the case's id alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+from precision.errors import UserError
+from precision.inputs import Array, Float32, make_arrays
+
+T = TypeVar("T")
+
+VARIANTS = ("data", "probe")
+SUITES = ("default", "smoke")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One declared computation.
+
+    `natural` holds, by framework, the parameters of the call that users of that framework write
+    for this layer where it is *not* the declared function (`padding=1` for TensorFlow's SAME, say);
+    the worker then makes that call, and the verdict says what it is.
+    `probe_params` replaces parameters on the probe (an eps that keeps the arithmetic exact).
+    """
+
+    id: str
+    title: str
+    family: str
+    op: str
+    params: Mapping[str, Any]
+    arrays: Mapping[str, Array]
+    probe: Mapping[str, Array]
+    data: str
+    note: str
+    natural: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    probe_params: Mapping[str, Any] = field(default_factory=dict)
+
+    def declared(self, variant: str) -> dict[str, Any]:
+        """Return the declared parameters on `data` or `probe`."""
+        return {**self.params, **(self.probe_params if variant == "probe" else {})}
+
+    def call(self, framework: str, variant: str) -> dict[str, Any]:
+        """Return the parameters of the call that a worker of `framework` makes."""
+        return {**self.declared(variant), **self.natural.get(framework, {})}
+
+    def make(self, variant: str) -> dict[str, Float32]:
+        """Return the arrays of `data` or `probe`."""
+        return make_arrays(self.id, variant, self.arrays if variant == "data" else self.probe)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the declaration: a capture made for another declaration does not fit."""
+        declaration = {
+            "id": self.id,
+            "op": self.op,
+            "params": dict(self.params),
+            "probe_params": dict(self.probe_params),
+            "natural": {name: dict(params) for name, params in self.natural.items()},
+            "arrays": {name: _plain(array) for name, array in self.arrays.items()},
+            "probe": {name: _plain(array) for name, array in self.probe.items()},
+        }
+        return hashlib.sha256(json.dumps(declaration, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(array: Array) -> list[Any]:
+    return [list(array.shape), array.recipe, dict(array.arguments)]
+
+
+def load_suite(name: str) -> tuple[Case, ...]:
+    """Return the cases of a built-in suite, in order.  Raises `UserError` for an unknown name."""
+    if name not in SUITES:
+        raise UserError(f"a suite is one of {', '.join(SUITES)}; got {name!r}; choose one of these")
+    module = importlib.import_module(f"precision.suites.{name}")
+    cases: tuple[Case, ...] = module.CASES
+    return cases
+
+
+def select_cases(cases: Iterable[Case], patterns: str | None) -> tuple[Case, ...]:
+    """Return the cases whose id matches one of the comma-separated glob patterns (all for None)."""
+    return tuple(match_names(cases, patterns, "case", lambda case: case.id))
+
+
+def match_names(items: Iterable[T], patterns: str | None, kind: str, name: Callable[[T], str]) -> list[T]:
+    """Return the items whose name matches a comma-separated list of globs, in their own order.
+
+    Raises `UserError` for a pattern that matches nothing: a typing error must not run less, silently.
+    """
+    everything = list(items)
+    if patterns is None:
+        return everything
+    chosen: set[str] = set()
+    for pattern in filter(None, (part.strip() for part in patterns.split(","))):
+        matches = {name(item) for item in everything if fnmatchcase(name(item), pattern)}
+        if not matches:
+            known = ", ".join(name(item) for item in everything)
+            raise UserError(f"a {kind} is named as in this list: {known}; got {pattern!r}; choose from it")
+        chosen |= matches
+    if not chosen:
+        raise UserError(f"at least one {kind} is needed; got {patterns!r}; name one, or leave the option out")
+    return [item for item in everything if name(item) in chosen]

@@ -1,0 +1,180 @@
+"""The command line.  Standard output is the answer, standard error is progress and complaints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from precision import __version__
+from precision.cases import load_suite, select_cases
+from precision.errors import UserError
+from precision.modes import select_modes
+from precision.runner import load_run
+from precision.runner import run as run_modes
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Scores PyTorch's and TensorFlow's float32 outputs against a certified truth, and says bug or rounding.",
+)
+
+FOUND_SOMETHING = 1
+ROUNDING_ONLY = frozenset({"exact", "rounding", "not run"})
+
+Suite = Annotated[str, typer.Argument(help="a built-in suite: default or smoke")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="the run folder; made, or gone on with")]
+Folder = Annotated[Path, typer.Argument(help="a run folder")]
+Cases = Annotated[
+    str | None, typer.Option("--cases", help="comma-separated globs of case ids; all without it")
+]
+Modes = Annotated[
+    str | None, typer.Option("--modes", help="comma-separated globs of mode names; all without it")
+]
+Timeout = Annotated[float, typer.Option(help="seconds a worker may take for one case")]
+Jobs = Annotated[int, typer.Option(help="workers at a time; 1 keeps the timings clean")]
+Inputs = Annotated[Path | None, typer.Option(help="take the arrays from a folder made by `precision inputs`")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"precision {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def report(
+    suite: Suite = "default",
+    output: Output = Path("out/report"),
+    cases: Cases = None,
+    modes: Modes = None,
+    timeout: Timeout = 120.0,
+    jobs: Jobs = 1,
+    inputs: Inputs = None,
+) -> int:
+    """Run, score and render: the main job.  Status 1 where something other than rounding was found."""
+    run(suite, output, cases, modes, timeout, jobs, inputs)
+    score(output)
+    return render(output)
+
+
+@app.command()
+def run(
+    suite: Suite = "default",
+    output: Output = Path("out/report"),
+    cases: Cases = None,
+    modes: Modes = None,
+    timeout: Timeout = 120.0,
+    jobs: Jobs = 1,
+    inputs: Inputs = None,
+) -> int:
+    """Capture the suite's cases in every mode; on the same folder, go on where it stopped."""
+    chosen = select_cases(load_suite(suite), cases)
+    wanted = select_modes(modes)
+    total = len(chosen) * len(wanted)
+    try:
+        with _progress("capture", total) as advance:
+            run_modes(
+                output,
+                suite,
+                chosen,
+                wanted,
+                timeout=timeout,
+                jobs=jobs,
+                inputs=inputs,
+                progress=lambda mode, case: advance(f"{mode} {case}"),
+            )
+    except KeyboardInterrupt:
+        print(
+            f"precision: stopped; finished cells are kept in {output}; the same command goes on from there",
+            file=sys.stderr,
+        )
+        raise
+    return 0
+
+
+@app.command()
+def score(folder: Folder) -> int:
+    """Judge a run folder's captures against the certified truth; write FOLDER/results."""
+    from precision.results import score_run
+    from reports import Results, save
+
+    with _progress("score", len(load_run(folder)["cases"])) as advance:
+        found = score_run(folder, advance)
+    save(Results(**found), folder / "results")
+    return 0
+
+
+@app.command()
+def render(folder: Folder) -> int:
+    """Write the report of a run folder's results: FOLDER/index.html and FOLDER/summary.md."""
+    from reports import StoreError, load, print_summary
+    from reports import render as write_page
+
+    try:
+        results = load(folder / "results")
+    except StoreError as error:
+        raise UserError(str(error)) from None
+    with _progress("render", 1) as advance:
+        paths = write_page(results, folder)
+        advance("page")
+    print_summary(results, Console())
+    for path in paths:
+        print(path)
+    verdicts = set(results.scores["verdict"])
+    return 0 if verdicts <= ROUNDING_ONLY else FOUND_SOMETHING
+
+
+@app.command()
+def inputs(
+    suite: Suite = "default",
+    output: Output = Path("out/inputs"),
+    cases: Cases = None,
+) -> int:
+    """Write the suite's input arrays as safetensors files, for `--inputs`."""
+    from precision.handover import write_inputs
+
+    write_inputs(output, select_cases(load_suite(suite), cases))
+    print(output)
+    return 0
+
+
+@contextmanager
+def _progress(label: str, total: int) -> Iterator[Any]:
+    """Yield `advance(what)`: a bar on a terminal, plain lines elsewhere."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (
+            TextColumn(label),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+        )
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("", total=total)
+            yield lambda what: bar.update(task, advance=1, description=what)
+        return
+    done = 0
+
+    def advance(what: str) -> None:
+        nonlocal done
+        done += 1
+        if done == total or done % max(1, total // 20) == 0:
+            print(f"{label} {done}/{total} {what}", file=sys.stderr, flush=True)
+
+    yield advance

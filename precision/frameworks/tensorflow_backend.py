@@ -1,0 +1,172 @@
+"""Runs one op in TensorFlow: the layers that its users call, on channels-last tensors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import tensorflow as tf
+from tensorflow.python.framework import config as framework_config
+from tensorflow.python.util import _pywrap_util_port as build_info
+
+from precision.errors import CannotRun
+from precision.frameworks.padding import explicit_padding
+
+Float32 = NDArray[np.float32]
+Tensors = Mapping[str, Any]
+Shapes = Mapping[str, tuple[int, ...]]
+Call = Callable[[Tensors], Any]
+
+_state: dict[str, Any] = {"device": "/CPU:0", "jit_compile": False}
+_calls: dict[str, Call] = {}
+
+
+def _set_threads(count: int) -> None:
+    tf.config.threading.set_intra_op_parallelism_threads(count)
+    tf.config.threading.set_inter_op_parallelism_threads(count)
+
+
+def _set_determinism(value: bool) -> None:
+    if value:
+        # Op determinism refuses random ops without a seed; no op here is random.
+        tf.random.set_seed(0)
+        tf.config.experimental.enable_op_determinism()
+
+
+def _read_at_start(value: Any) -> None:
+    """Set nothing: the environment decides this switch when the library loads; it is only read back."""
+
+
+_SWITCHES: Mapping[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
+    "threads": (_set_threads, tf.config.threading.get_intra_op_parallelism_threads),
+    "onednn": (_read_at_start, lambda: bool(build_info.IsMklEnabled())),
+    "jit_compile": (lambda value: _state.update(jit_compile=value), lambda: _state["jit_compile"]),
+    "deterministic_ops": (_set_determinism, lambda: bool(framework_config.is_op_determinism_enabled())),
+    "tensor_float_32": (
+        tf.config.experimental.enable_tensor_float_32_execution,
+        lambda: bool(tf.config.experimental.tensor_float_32_execution_enabled()),
+    ),
+}
+
+
+def configure(device: str, switches: Mapping[str, Any]) -> dict[str, Any]:
+    """Set every switch, and return all that can be read back, also of switches left alone."""
+    if device == "cuda":
+        gpus = tf.config.list_physical_devices("GPU")
+        if not gpus:
+            raise CannotRun(f"this TensorFlow ({tf.__version__}) finds no usable CUDA device")
+        tf.config.experimental.set_memory_growth(gpus[0], True)
+        _state["device"] = "/GPU:0"
+    for name, value in switches.items():
+        _SWITCHES[name][0](value)
+    return {name: getter() for name, (_, getter) in _SWITCHES.items()}
+
+
+def versions() -> dict[str, str]:
+    """Return versions of TensorFlow and its libraries, and the device."""
+    found = {"tensorflow": tf.__version__, "keras": tf.keras.__version__}
+    if _state["device"] == "/GPU:0":
+        details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+        build = tf.sysconfig.get_build_info()
+        found["gpu"] = str(details.get("device_name"))
+        found["compute capability"] = ".".join(map(str, details.get("compute_capability", ())))
+        found["cuda"] = str(build.get("cuda_version"))
+        found["cudnn"] = str(build.get("cudnn_version"))
+    return found
+
+
+def run(op: str, params: Mapping[str, Any], arrays: Mapping[str, Float32]) -> Float32:
+    """Return the output of one call of `op`."""
+    with tf.device(_state["device"]):
+        tensors = {name: tf.constant(_to_nhwc(op, name, array)) for name, array in arrays.items()}
+        output = _prepared(op, params, tensors)(tensors)
+    result: Float32 = output.numpy()
+    return np.ascontiguousarray(result.transpose(0, 3, 1, 2) if result.ndim == 4 else result)
+
+
+def _prepared(op: str, params: Mapping[str, Any], tensors: Mapping[str, Any]) -> Call:
+    """Return the call, made once for each declaration: repeats reuse its layer and compilation."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    key = f"{op}/{sorted(params.items())}/{sorted(shapes.items())}"
+    if key not in _calls:
+        call = _OPS[op](params, shapes)
+        _calls[key] = tf.function(call, jit_compile=True) if _state["jit_compile"] else call
+    return _calls[key]
+
+
+def _to_nhwc(op: str, name: str, array: Float32) -> Float32:
+    """Transpose to the layouts of TensorFlow (exact: nothing is computed)."""
+    if op == "linear" and name == "weight":
+        return np.ascontiguousarray(array.T)
+    if array.ndim != 4:
+        return array
+    return np.ascontiguousarray(array.transpose((2, 3, 1, 0) if name == "weight" else (0, 2, 3, 1)))
+
+
+def _conv2d(p: Mapping[str, Any], shapes: Shapes) -> Call:
+    (_, *size, channels), (*taps, _, outputs) = shapes["input"], shapes["weight"]
+    padding: Any
+    if p["padding"] in ("same", "valid"):
+        padding = p["padding"].upper()
+    else:
+        amounts = explicit_padding(p["padding"], size, taps, p["stride"], p["dilation"])
+        padding = [[0, 0], list(amounts[:2]), list(amounts[2:]), [0, 0]] if any(amounts) else "VALID"
+
+    def convolve(t: Tensors) -> Any:
+        if p["groups"] == channels and channels > 1:
+            # The op for depthwise layers wants kh, kw, C, multiplier; conv2d's kernel is kh, kw, 1, O.
+            kernel = tf.reshape(t["weight"], [*taps, channels, outputs // channels])
+            strides, dilations = [1, p["stride"], p["stride"], 1], [p["dilation"]] * 2
+            return tf.nn.depthwise_conv2d(t["input"], kernel, strides, padding, dilations=dilations)
+        return tf.nn.conv2d(t["input"], t["weight"], p["stride"], padding, dilations=p["dilation"])
+
+    return lambda t: tf.nn.bias_add(convolve(t), t["bias"]) if "bias" in t else convolve(t)
+
+
+def _batch_norm(p: Mapping[str, Any], shapes: Shapes) -> Call:
+    def normalize(t: Tensors) -> Any:
+        empty = tf.zeros([0], tf.float32)
+        # The raw op: the public wrapper silently lifts eps below 1.001e-5.
+        return tf.raw_ops.FusedBatchNormV3(
+            x=t["input"],
+            scale=t["weight"],
+            offset=t["bias"],
+            mean=empty if p["training"] else t["running_mean"],
+            variance=empty if p["training"] else t["running_var"],
+            epsilon=p["eps"],
+            is_training=p["training"],
+        )[0]
+
+    return normalize
+
+
+def _keras(layer: Any, shapes: Shapes) -> Call:
+    """Return a call of a Keras layer with the given weight (and bias) in place of its own."""
+    layer.build(shapes["input"])  # here, because a compiled function may not create variables
+    names = ["weight", "bias"] if "bias" in shapes else ["weight"]
+    return lambda t: layer.stateless_call([t[name] for name in names], [], t["input"])[0]
+
+
+def _group_norm(groups: int, p: Mapping[str, Any], shapes: Shapes) -> Call:
+    return _keras(tf.keras.layers.GroupNormalization(groups=groups, epsilon=p["eps"]), shapes)
+
+
+_OPS: Mapping[str, Callable[[Mapping[str, Any], Shapes], Call]] = {
+    "conv2d": _conv2d,
+    "linear": lambda p, shapes: (
+        lambda t: tf.nn.bias_add(tf.linalg.matmul(t["input"], t["weight"]), t["bias"])
+    ),
+    "batch_norm": _batch_norm,
+    "instance_norm": lambda p, shapes: _group_norm(shapes["input"][-1], p, shapes),
+    "group_norm": lambda p, shapes: _group_norm(p["num_groups"], p, shapes),
+    "layer_norm": lambda p, shapes: _keras(
+        tf.keras.layers.LayerNormalization(axis=-1, epsilon=p["eps"]), shapes
+    ),
+    "rms_norm": lambda p, shapes: _keras(tf.keras.layers.RMSNormalization(axis=-1, epsilon=p["eps"]), shapes),
+}

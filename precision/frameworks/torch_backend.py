@@ -1,0 +1,142 @@
+"""Runs one op in PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from precision.errors import CannotRun
+from precision.frameworks.padding import explicit_padding
+
+Float32 = NDArray[np.float32]
+
+_state: dict[str, Any] = {"device": "cpu", "memory_format": "contiguous"}
+
+
+def _attribute(path: str) -> tuple[Callable[[Any], None], Callable[[], Any]]:
+    """Return setter and getter of an attribute below torch.backends, such as `cudnn.benchmark`."""
+    *owners, name = path.split(".")
+    owner: Any = torch.backends
+    for part in owners:
+        owner = getattr(owner, part)
+    return (lambda value: setattr(owner, name, value)), (lambda: getattr(owner, name))
+
+
+def _set_mkldnn(value: bool) -> None:
+    torch.backends.mkldnn.set_flags(value)
+
+
+_SWITCHES: Mapping[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
+    "threads": (torch.set_num_threads, torch.get_num_threads),
+    "mkldnn.enabled": (_set_mkldnn, lambda: bool(torch.backends.mkldnn.enabled)),
+    "deterministic_algorithms": (
+        torch.use_deterministic_algorithms,
+        torch.are_deterministic_algorithms_enabled,
+    ),
+    "memory_format": (
+        lambda value: _state.update(memory_format=value),
+        lambda: _state["memory_format"],
+    ),
+}
+
+
+def configure(device: str, switches: Mapping[str, Any]) -> dict[str, Any]:
+    """Set every switch, and return all that can be read back, also of switches left alone."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise CannotRun(f"this PyTorch ({torch.__version__}) finds no usable CUDA device")
+    _state["device"] = device
+    names = list(switches)
+    for name in names:
+        setter, _ = _SWITCHES.get(name) or _attribute(name)
+        setter(switches[name])
+    names += [name for name in _ALWAYS_READ if name not in switches]
+    return {name: (_SWITCHES.get(name) or _attribute(name))[1]() for name in names}
+
+
+_ALWAYS_READ = (
+    "threads",
+    "deterministic_algorithms",
+    "mkldnn.enabled",
+    "mkldnn.conv.fp32_precision",
+    "mkldnn.matmul.fp32_precision",
+    "cudnn.enabled",
+    "cudnn.benchmark",
+    "cudnn.deterministic",
+    "cudnn.conv.fp32_precision",
+    "cuda.matmul.fp32_precision",
+)
+
+
+def versions() -> dict[str, str]:
+    """Return versions of PyTorch and its libraries, and the device."""
+    found = {"torch": torch.__version__, "cpu capability": torch.backends.cpu.get_cpu_capability()}
+    if _state["device"] == "cuda":
+        major, minor = torch.cuda.get_device_capability()
+        found["gpu"] = torch.cuda.get_device_name()
+        found["compute capability"] = f"{major}.{minor}"
+        found["cuda"] = str(torch.version.cuda)
+        found["cudnn"] = str(torch.backends.cudnn.version())
+    return found
+
+
+def run(op: str, params: Mapping[str, Any], arrays: Mapping[str, Float32]) -> Float32:
+    """Return the output of one call of `op`."""
+    tensors = {name: _tensor(array) for name, array in arrays.items()}
+    with torch.no_grad():
+        output: torch.Tensor = _OPS[op](tensors, params)
+    return np.ascontiguousarray(output.contiguous().cpu().numpy())
+
+
+def _tensor(array: Float32) -> torch.Tensor:
+    # A copy: running statistics are updated in place, and the next repeat needs the old ones.
+    tensor = torch.from_numpy(array.copy()).to(_state["device"])
+    if _state["memory_format"] == "channels_last" and tensor.ndim == 4:
+        tensor = tensor.contiguous(memory_format=torch.channels_last)
+    return tensor
+
+
+def _conv2d(t: Mapping[str, torch.Tensor], p: Mapping[str, Any]) -> torch.Tensor:
+    kernel = tuple(t["weight"].shape[2:])
+    size = tuple(t["input"].shape[2:])
+    top, bottom, left, right = explicit_padding(p["padding"], size, kernel, p["stride"], p["dilation"])
+    x = t["input"]
+    padding = (top, left)
+    if (top, left) != (bottom, right):
+        # conv2d takes one number an axis; the other pixels are what users add by hand.
+        x, padding = F.pad(x, (left, right, top, bottom)), (0, 0)
+    return F.conv2d(x, t["weight"], t.get("bias"), p["stride"], padding, p["dilation"], p["groups"])
+
+
+def _batch_norm(t: Mapping[str, torch.Tensor], p: Mapping[str, Any]) -> torch.Tensor:
+    training = p["training"]
+    return F.batch_norm(
+        t["input"],
+        None if training else t["running_mean"],
+        None if training else t["running_var"],
+        t.get("weight"),
+        t.get("bias"),
+        training=training,
+        eps=p["eps"],
+    )
+
+
+_OPS: Mapping[str, Callable[[Mapping[str, torch.Tensor], Mapping[str, Any]], torch.Tensor]] = {
+    "conv2d": _conv2d,
+    "linear": lambda t, p: F.linear(t["input"], t["weight"], t.get("bias")),
+    "batch_norm": _batch_norm,
+    "instance_norm": lambda t, p: F.instance_norm(
+        t["input"], weight=t.get("weight"), bias=t.get("bias"), eps=p["eps"]
+    ),
+    "group_norm": lambda t, p: F.group_norm(
+        t["input"], p["num_groups"], t.get("weight"), t.get("bias"), p["eps"]
+    ),
+    "layer_norm": lambda t, p: F.layer_norm(
+        t["input"], p["normalized_shape"], t.get("weight"), t.get("bias"), p["eps"]
+    ),
+    "rms_norm": lambda t, p: F.rms_norm(t["input"], p["normalized_shape"], t.get("weight"), p["eps"]),
+}

@@ -1,0 +1,237 @@
+"""Judges one case in all its modes: truth, bounds and plain evaluation once, then every captured output."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from precision.capture import Capture
+from precision.cases import Case
+from precision.distribution import error_map, histogram
+from precision.inputs import checksum
+from precision.modes import Mode
+from precision.score import (
+    Errors,
+    bound_over_magnitude,
+    condition,
+    errors,
+    largest_share,
+    scores,
+)
+from precision.verdict import Probe, Shares, Verdict, judge, judge_probe
+from reference import Truth, error_bound, evaluate, formats, plain_float32, terms
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Row = dict[str, Any]
+
+OUTPUT = "output"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """All that is known of a case before any framework's output is looked at."""
+
+    case: Case
+    truth: Truth
+    probe_truth: Truth
+    probe_bound: Float64
+    bounds: Mapping[str, Float64]
+    terms: int
+    plain_rms_ulp: float | None
+    inputs: Mapping[str, str]
+    arrays: Mapping[str, Float32]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one distinct output of a case comes to, shared by every mode that gave its bits."""
+
+    found: Errors
+    figures: Row
+    shares: Mapping[str, float]
+
+
+def reference_of(case: Case) -> Reference:
+    """Compute the truth, the bounds and the plain evaluation of a case."""
+    arrays, probe = case.make("data"), case.make("probe")
+    params, probe_params = case.declared("data"), case.declared("probe")
+    truth = evaluate(case.op, arrays, params)
+    probe_truth = evaluate(case.op, probe, probe_params)
+
+    def bound(**options: Any) -> Float64:
+        limits: Float64 = error_bound(case.op, arrays, params, truth, **options)
+        return limits
+
+    bounds = {"deterministic": bound(), "probabilistic": bound(kind="probabilistic")}
+    if case.family == "normalization":
+        bounds["one_pass"] = bound(algorithm="one_pass")
+    plain = errors(truth, plain_float32(case.op, arrays, params))
+    return Reference(
+        case,
+        truth,
+        probe_truth,
+        error_bound(case.op, probe, probe_params, probe_truth),
+        bounds,
+        terms(case.op, arrays, params),
+        scores(truth, plain)["error_ulp_rms"],
+        {"data": checksum(arrays), "probe": checksum(probe)},
+        arrays,
+    )
+
+
+def case_row(reference: Reference, order: int) -> Row:
+    """Return the case's row of `reports.schema.CASES`."""
+    case, truth = reference.case, reference.truth
+    median, largest = condition(truth)
+    return {
+        "case": case.id,
+        "order": order,
+        "title": case.title,
+        "family": case.family,
+        "op": case.op,
+        "params": json.dumps(dict(case.params)),
+        "shapes": json.dumps({name: list(array.shape) for name, array in case.arrays.items()}),
+        "data": case.data,
+        "note": case.note,
+        "terms": reference.terms,
+        "elements": truth.value.size,
+        "condition_median": median,
+        "condition_max": largest,
+        "truth_tiers": json.dumps({name: int(count) for name, count in truth.tiers.items()}),
+        "truth_uncertainty_ulp_max": _largest(truth.uncertainty_ulp(np.float32)),
+        "plain_error_ulp_rms": reference.plain_rms_ulp,
+    }
+
+
+class CaseJudge:
+    """Judges the outputs of one case; equal bits are judged once."""
+
+    def __init__(self, reference: Reference) -> None:
+        self.reference = reference
+        self.histograms: list[Row] = []
+        self.maps: list[Row] = []
+        self._groups: dict[str, int] = {}
+        self._judged: dict[str, Judged] = {}
+        self._operand_bounds: dict[str, Float64] = {}
+
+    def row(self, mode: Mode, capture: Capture) -> Row:
+        """Return the cell's row of `reports.schema.SCORES`."""
+        row = self._identity(mode)
+        case = self.reference.case
+        cell = capture.cells.get(case.id)
+        if capture.status != "run" or cell is None:
+            status = "error" if capture.status == "error" else "not run"
+            reason = capture.reason or "not captured: the run was stopped before it, or asked for other cases"
+            return {**row, **_verdict(Verdict(status, "none", reason))}
+        if cell["status"] != "ok":
+            return {**row, **_verdict(Verdict("error", "none", str(cell["reason"])))}
+        row |= {
+            "call_seconds": cell["seconds"],
+            "repeat_distinct": cell["distinct"],
+            "kernels": ", ".join(cell["kernels"]) or None,
+        }
+        if cell["inputs"] != dict(self.reference.inputs):
+            reason = "the captured inputs are not the declared ones (their checksums differ)"
+            return {**row, **_verdict(Verdict("data", "proved", reason))}
+        return {**row, **self._score(mode, capture)}
+
+    def _score(self, mode: Mode, capture: Capture) -> Row:
+        reference, case = self.reference, self.reference.case
+        outputs = capture.outputs(case.id)
+        output, probe_output = outputs["data"], outputs["probe"]
+        digest = hashlib.sha256(np.ascontiguousarray(output).tobytes()).hexdigest()
+        group = {"bits_sha256": digest, "bits_group": self._groups.setdefault(digest, len(self._groups) + 1)}
+        declared = reference.truth.value.shape
+        if output.shape != declared or probe_output.shape != reference.probe_truth.value.shape:
+            reason = (
+                f"another function: the output has shape {list(output.shape)}, declared is {list(declared)}"
+            )
+            return {**group, **_verdict(Verdict("semantics", "proved", reason))}
+        integer_sum = case.family != "normalization"
+        probe = judge_probe(reference.probe_truth, probe_output, reference.probe_bound, integer_sum)
+        judged = self._judge_bits(mode, digest, output)
+        verdict = judge(
+            judged.found,
+            probe,
+            self._shares(mode, judged),
+            case.call(mode.framework, "data"),
+            case.params,
+        )
+        return {**group, **judged.figures, **_probe_figures(probe), **_verdict(verdict)}
+
+    def _judge_bits(self, mode: Mode, digest: str, output: Float32) -> Judged:
+        if digest not in self._judged:
+            truth, bounds = self.reference.truth, self.reference.bounds
+            found = errors(truth, output)
+            shares = {name: largest_share(found, bound) for name, bound in bounds.items()}
+            figures = scores(truth, found)
+            plain = self.reference.plain_rms_ulp
+            figures |= {
+                "bound_deterministic_over_magnitude": bound_over_magnitude(truth, bounds["deterministic"]),
+                "bound_probabilistic_over_magnitude": bound_over_magnitude(truth, bounds["probabilistic"]),
+                "error_over_bound_max": shares["deterministic"],
+                "error_over_plain": figures["error_ulp_rms"] / plain
+                if plain and figures["error_ulp_rms"]
+                else None,
+                "truth_uncertainty_ulp_max": _largest(truth.uncertainty_ulp(np.float32)),
+            }
+            figures["condition_median"], figures["condition_max"] = condition(truth)
+            self._judged[digest] = Judged(found, figures, shares)
+            where = {"case": self.reference.case.id, "mode": mode.name, "output": OUTPUT}
+            self.maps += [{**where, **block} for block in error_map(found)]
+        judged = self._judged[digest]
+        where = {"case": self.reference.case.id, "mode": mode.name, "output": OUTPUT}
+        self.histograms += [{**where, **row} for row in histogram(judged.found)]
+        return judged
+
+    def _shares(self, mode: Mode, judged: Judged) -> Shares:
+        bounds, shares = self.reference.bounds, judged.shares
+        one_pass = bounds.get("one_pass")
+        low = mode.operand_format != "binary32" and self.reference.case.family != "normalization"
+        return Shares(
+            shares["deterministic"],
+            bool(np.isfinite(bounds["deterministic"]).all()),
+            shares["probabilistic"],
+            largest_share(judged.found, self._operand_bound(mode.operand_format)) if low else None,
+            mode.operand_format,
+            None if one_pass is None else shares["one_pass"],
+            one_pass is not None and bool(np.isfinite(one_pass).all()),
+        )
+
+    def _operand_bound(self, name: str) -> Float64:
+        if name not in self._operand_bounds:
+            case = self.reference.case
+            # Twice the unit roundoff of round to nearest: kernels may truncate their operands.
+            roundoff = 2.0 * formats.FORMATS[name].unit_roundoff
+            self._operand_bounds[name] = error_bound(
+                case.op, self.reference.arrays, case.params, self.reference.truth, operand_roundoff=roundoff
+            )
+        return self._operand_bounds[name]
+
+    def _identity(self, mode: Mode) -> Row:
+        return {
+            "case": self.reference.case.id,
+            "mode": mode.name,
+            "output": OUTPUT,
+            "framework": mode.framework,
+            "device": mode.device,
+        }
+
+
+def _verdict(verdict: Verdict) -> Row:
+    return {"verdict": verdict.verdict, "evidence": verdict.evidence, "reason": verdict.reason}
+
+
+def _probe_figures(probe: Probe) -> Row:
+    return {"probe_mismatches": probe.mismatches, "probe_error_abs_max": probe.error_abs_max}
+
+
+def _largest(values: Float64) -> float | None:
+    return float(np.max(values)) if values.size else None

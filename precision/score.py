@@ -1,0 +1,181 @@
+"""Scores: error measures of one cell against the truth.
+
+All figures are made in float64 from `output - truth`, where the truth is known to 2^-10 ulp of float32 or
+better.  Guards:
+
+- an element where NaN or Inf stand on one side only is counted and left out of the other figures;
+- an element whose truth is exactly zero and whose output is not has no error in ulp (the spacing at
+  zero is 2^-149): it is counted, and stays in the absolute figures;
+- a figure whose divisor is zero is missing, not zero.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import mpmath
+import numpy as np
+from numpy.typing import NDArray
+
+from reference import Truth
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Element-wise errors of one output, and which elements the figures are taken over."""
+
+    output: Float32
+    rounded: Float32
+    absolute: Float64
+    """output - truth; 0 where `counted` is False."""
+    ulp: Float64
+    """The same in float32 ulp of the truth; 0 where `in_ulp` is False."""
+    counted: Bool
+    """Both sides finite."""
+    in_ulp: Bool
+    """Counted, and not a non-zero output for a truth of exactly zero."""
+    nonfinite: Bool
+    """NaN or Inf on one side only, or differing."""
+
+
+def errors(truth: Truth, output: Float32) -> Errors:
+    """Return the element-wise errors of `output`, which has the truth's shape."""
+    rounded: Float32 = truth.round(np.float32)
+    counted = np.isfinite(output) & np.isfinite(rounded)
+    same = (output == rounded) | (np.isnan(output) & np.isnan(rounded))
+    with np.errstate(invalid="ignore", over="ignore"):
+        absolute = np.where(counted, truth.error(output), 0.0)
+        zero = (truth.value == 0) & (truth.residual == 0) & (truth.bound == 0)
+        in_ulp = counted & ~(zero & (output != 0))
+        ulp = np.where(in_ulp, absolute / truth.ulp(np.float32), 0.0)
+    return Errors(output, rounded, absolute, ulp, counted, in_ulp, ~counted & ~same)
+
+
+def scores(truth: Truth, found: Errors) -> dict[str, Any]:
+    """Return the figures of `reports.schema.SCORES` that depend on output and truth alone."""
+    counted, in_ulp = found.counted, found.in_ulp
+    absolute, ulp = np.abs(found.absolute[counted]), found.ulp[in_ulp]
+    equal = (found.output == found.rounded) | (np.isnan(found.output) & np.isnan(found.rounded))
+    both_zero = (found.output == 0) & (found.rounded == 0)
+    wrong_sign = both_zero & (np.signbit(found.output) != np.signbit(found.rounded))
+    exact = (truth.value + truth.residual)[counted]
+    cosine, angle = cosine_and_angle(found.output[counted].astype(np.float64), exact)
+    return {
+        "elements": found.output.size,
+        "error_abs_max": _figure(np.max, absolute),
+        "error_abs_mean": _figure(np.mean, absolute),
+        "error_abs_rms": _figure(_rms, absolute),
+        "error_ulp_max": _figure(np.max, np.abs(ulp)),
+        "error_ulp_rms": _figure(_rms, ulp),
+        "error_ulp_mean": _figure(np.mean, ulp),
+        "share_correctly_rounded": _figure(np.mean, equal),
+        "relative_l2": _ratio(_norm(absolute), _norm(exact)),
+        "cosine": cosine,
+        "angle_rad": angle,
+        "error_over_magnitude_max": _largest_ratio(absolute, truth.magnitude[counted]),
+        "zero_truth_mismatches": int(np.sum(counted & ~in_ulp)),
+        "nonfinite_mismatches": int(np.sum(found.nonfinite)),
+        "signed_zero_mismatches": int(np.sum(wrong_sign)),
+        **_worst(truth, found),
+    }
+
+
+def cosine_and_angle(a: Float64, b: Float64) -> tuple[float | None, float | None]:
+    """Return cosine and angle (radians) of two vectors; both None where one of them is zero.
+
+    angle = 2 atan2(|a/|a| - b/|b||, |a/|a| + b/|b||) (Kahan 2006, "How futile are mindless assessments of
+    roundoff", section 12): accurate for small angles, and the cosine of it can never exceed 1.
+    """
+    length_a, length_b = _norm(a), _norm(b)
+    if not length_a or not length_b:
+        return None, None
+    unit_a, unit_b = a / length_a, b / length_b
+    angle = 2.0 * math.atan2(_norm(unit_a - unit_b), _norm(unit_a + unit_b))
+    return math.cos(angle), angle
+
+
+def condition(truth: Truth) -> tuple[float | None, float | None]:
+    """Return median and largest of sum|terms| / |truth|, infinite where a truth is zero and its terms are not."""
+    finite = np.isfinite(truth.value) & (truth.magnitude > 0)
+    with np.errstate(divide="ignore"):
+        values = truth.magnitude[finite] / np.abs(truth.value[finite] + truth.residual[finite])
+    return _figure(np.median, values), _figure(np.max, values)
+
+
+def largest_share(found: Errors, bound: Float64) -> float:
+    """Return the largest |error| / bound; 0/0 counts as 0, and an error over a zero bound as infinite."""
+    absolute, limits = np.abs(found.absolute[found.counted]), bound[found.counted]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.where(absolute == 0, 0.0, absolute / limits)
+    return float(np.max(shares, initial=0.0))
+
+
+def bound_over_magnitude(truth: Truth, bound: Float64) -> float | None:
+    """Return the largest bound / sum|terms|."""
+    return _largest_ratio(bound.reshape(-1), truth.magnitude.reshape(-1))
+
+
+def _worst(truth: Truth, found: Errors) -> dict[str, Any]:
+    """Return where the worst element is, and what stands there."""
+    if not found.output.size:
+        return dict.fromkeys(
+            ("worst_index", "worst_got", "worst_rounded", "worst_got_hex", "worst_rounded_hex", "worst_exact")
+        )
+    if found.nonfinite.any():
+        flat = int(np.argmax(found.nonfinite))
+    elif (found.counted & ~found.in_ulp).any():
+        flat = int(np.argmax(np.where(found.in_ulp, 0.0, np.abs(found.absolute))))
+    else:
+        flat = int(np.argmax(np.abs(found.ulp)))
+    index = np.unravel_index(flat, found.output.shape)
+    got, rounded = float(found.output[index]), float(found.rounded[index])
+    return {
+        "worst_index": json.dumps([int(i) for i in index]),
+        "worst_got": got,
+        "worst_rounded": rounded,
+        "worst_got_hex": got.hex(),
+        "worst_rounded_hex": rounded.hex(),
+        "worst_exact": decimal(float(truth.value[index]), float(truth.residual[index])),
+    }
+
+
+def decimal(value: float, residual: float) -> str:
+    """Return value + residual in decimal, to 25 significant digits (20 more bits than any certified bound)."""
+    if not math.isfinite(value):
+        return repr(value)
+    context = mpmath.MPContext()
+    context.prec = 2200  # any sum of two float64 is exact
+    text: str = context.nstr(context.mpf(value) + context.mpf(residual), 25, strip_zeros=True)
+    return text
+
+
+def _figure(function: Any, values: Any) -> float | None:
+    return float(function(values)) if np.size(values) else None
+
+
+def _rms(values: Float64) -> float:
+    """Root mean square, scaled so that squares neither overflow nor vanish."""
+    top = float(np.max(np.abs(values)))
+    if top == 0 or not math.isfinite(top):
+        return top
+    return top * math.sqrt(float(np.mean(np.square(values / top))))
+
+
+def _norm(values: Float64) -> float:
+    return _rms(values) * math.sqrt(values.size) if values.size else 0.0
+
+
+def _ratio(a: float, b: float) -> float | None:
+    return a / b if b else None
+
+
+def _largest_ratio(values: Float64, divisors: Float64) -> float | None:
+    positive = divisors > 0
+    return _figure(np.max, values[positive] / divisors[positive])

@@ -1,0 +1,1 @@
+"""The built-in suites: one module each, with its cases in `CASES`."""
