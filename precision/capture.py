@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -50,24 +50,16 @@ class Capture:
     def save(self) -> None:
         """Write the manifest (temporary name, then rename)."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        content = {
-            "schema": SCHEMA,
-            "mode": self.mode,
-            "status": self.status,
-            "reason": self.reason,
-            "asked": self.asked,
-            "read_back": self.read_back,
-            "environment": self.environment,
-            "versions": self.versions,
-            "finished": self.finished,
-            "cells": self.cells,
-        }
+        content = {"schema": SCHEMA} | {key: getattr(self, key) for key in _FIELDS}
         write_atomically(self.folder / MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
 
     def outputs(self, case_id: str) -> dict[str, NDArray[np.float32]]:
         """Return the arrays of one cell.  Raises `UserError` unless the bytes are those captured."""
         cell = self.cells[case_id]
         return read_tensors(self.folder, str(cell["file"]), str(cell["sha256"]))
+
+
+_FIELDS = tuple(item.name for item in fields(Capture) if item.name != "folder")
 
 
 def load_capture(folder: Path) -> Capture:
@@ -78,13 +70,7 @@ def load_capture(folder: Path) -> Capture:
     """
     content = read_json(folder / MANIFEST, "a capture", SCHEMA)
     try:
-        capture = Capture(
-            folder,
-            *(content[key] for key in ("mode", "status", "reason", "asked", "read_back", "environment")),
-            versions=content["versions"],
-            finished=content["finished"],
-            cells=content["cells"],
-        )
+        capture = Capture(folder, **{key: content[key] for key in _FIELDS})
         files = {case: (cell["status"], cell.get("file")) for case, cell in capture.cells.items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(

@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Scores PyTorch's and TensorFlow's float32 outputs against a certified truth, and says bug or rounding.",
+    help="Scores PyTorch's and TensorFlow's float32 outputs against a certified truth: bug or rounding?",
 )
 
 FOUND_SOMETHING = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -96,10 +97,14 @@ class Worker:
         return ""
 
     def blame(self, reason: str) -> list[str]:
-        """Record `reason` for the case in work (for every open case where none had begun)."""
+        """Record `reason` for the case that the worker died on; return the ids that got it.
+
+        That is the case in work; every open case where the worker died before it began one; and none where it
+        died after an answer and before the next case: the next worker takes those.
+        """
         unanswered = [case.id for case in self.unanswered()]
-        current = self._current()
-        blamed = [current] if self._started and current in unanswered else unanswered
+        none_begun = [] if self._answered else unanswered
+        blamed = [id for id in unanswered if id == self._current()] or none_begun
         for case_id in blamed:
             self.capture.cells[case_id] = {"status": "error", "reason": reason}
         self.capture.save()
@@ -111,10 +116,8 @@ class Worker:
 
     def kill(self) -> None:
         """End the worker and everything it started."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
 
     def close(self) -> None:

@@ -27,7 +27,8 @@ def score_run(folder: Path, progress: Progress = lambda case: None) -> dict[str,
     """Score every captured cell of a run folder.
 
     Returns the frames `scores`, `cases`, `modes`, `histograms`, `maps`, and the provenance `run`.
-    Raises `UserError` for a folder that holds no run, or a capture that was changed or does not fit the suite.
+    Raises `UserError` for a folder that holds no run, or a capture that was changed or does not fit
+    the suite.
     """
     run = load_run(folder)
     modes = [mode for mode in MODES if mode.name in run["modes"]]
@@ -86,7 +87,7 @@ def _provenance(run: dict[str, Any], captures: dict[str, Capture]) -> dict[str, 
         for name, value in capture.versions.items():
             target = machine if name in ("processor", "platform", "gpu", "compute capability") else versions
             target.setdefault(name, set()).add(value)
-        if "threads" in capture.read_back and capture.read_back["threads"]:
+        if capture.read_back.get("threads"):
             machine.setdefault("threads", set()).add(str(capture.read_back["threads"]))
     created = [capture.finished for capture in captures.values() if capture.finished]
     return {

@@ -45,7 +45,7 @@ def prepare(folder: Path, suite: str, cases: Sequence[Case], modes: Sequence[Mod
             f"the output folder is new, empty, or holds an earlier run; {folder} holds something else; "
             "name another folder"
         )
-    known = {"cases": [], "modes": []}
+    known: dict[str, Any] = {"cases": [], "modes": []}
     if (folder / RUN).is_file():
         known = load_run(folder)
         if known["suite"] != suite:

@@ -102,7 +102,7 @@ def cosine_and_angle(a: Float64, b: Float64) -> tuple[float | None, float | None
 
 
 def condition(truth: Truth) -> tuple[float | None, float | None]:
-    """Return median and largest of sum|terms| / |truth|, infinite where a truth is zero and its terms are not."""
+    """Median and largest of sum|terms| / |truth|; infinite where the truth is zero and terms are not."""
     finite = np.isfinite(truth.value) & (truth.magnitude > 0)
     with np.errstate(divide="ignore"):
         values = truth.magnitude[finite] / np.abs(truth.value[finite] + truth.residual[finite])
@@ -147,7 +147,7 @@ def _worst(truth: Truth, found: Errors) -> dict[str, Any]:
 
 
 def decimal(value: float, residual: float) -> str:
-    """Return value + residual in decimal, to 25 significant digits (20 more bits than any certified bound)."""
+    """Return value + residual in decimal, to 25 significant digits."""
     if not math.isfinite(value):
         return repr(value)
     context = mpmath.MPContext()

@@ -7,8 +7,9 @@ Two experiments decide.
    (Winograd) or divide (Welford, 1/N) are not exact on integers; they differ by rounding, so
    an element is off only where rounding cannot explain it: by half a unit or more where the
    exact result is an integer sum, by more than the rigorous bound where it is a normalization.
-2. The data: an error within the rigorous bound for float32 in any order (or for operands rounded to the format that the
-   mode allows) is `rounding`, bounded.  What exceeds every bound is `unexplained`, and said to be so.
+2. The data: an error within the rigorous bound for float32 in any order (or for operands rounded to
+   the format that the mode allows) is `rounding`, bounded.  What exceeds every bound is
+   `unexplained`, and said to be so.
 """
 
 from __future__ import annotations
@@ -80,10 +81,8 @@ def judge(
         return Verdict("semantics", "proved", _semantics(probe, call, params))
     wrong = int(np.sum(found.nonfinite))
     if wrong:
-        hint = ""
-        if shares.one_pass is not None and not shares.one_pass_finite:
-            hint = "; a one-pass variance, E[x²] − E[x]², can fail like this here, which is not proved"
-        return Verdict("unexplained", "none", f"NaN or Inf at {wrong} outputs where the truth has none{hint}")
+        reason = f"NaN or Inf at {wrong} outputs where the truth has none"
+        return Verdict("unexplained", "none", reason + _hint(shares))
     if np.array_equal(found.output, found.rounded, equal_nan=True):
         return Verdict("exact", "proved", "every output is the correctly rounded truth")
     return _rounding(shares)
@@ -93,7 +92,8 @@ def _semantics(probe: Probe, call: Mapping[str, Any], params: Mapping[str, Any])
     largest = (
         f"by up to {probe.error_abs_max:g}" if not math.isnan(probe.error_abs_max) else "with NaN among them"
     )
-    text = f"another function: {probe.mismatches} of {probe.elements} outputs are off on small integers, {largest}"
+    count = f"{probe.mismatches} of {probe.elements}"
+    text = f"another function: {count} outputs are off on small integers, {largest}"
     changed = [
         f"{name}={call[name]!r} was called, {name}={params.get(name)!r} is declared"
         for name in call
@@ -127,8 +127,14 @@ def _rounding(shares: Shares) -> Verdict:
         return Verdict(
             "rounding",
             "consistent",
-            f"{shares.float32:.2g} of the bound for a two-pass variance, {shares.one_pass:.2g} of that for E[x²] − E[x]²",
+            f"{shares.float32:.2g} of the bound for a two-pass variance, "
+            f"{shares.one_pass:.2g} of that for E[x²] − E[x]²",
         )
-    return Verdict(
-        "unexplained", "none", f"{shares.float32:.3g} times the worst-case bound for float32 in any order"
-    )
+    reason = f"{shares.float32:.3g} times the worst-case bound for float32 in any order"
+    return Verdict("unexplained", "none", reason + _hint(shares))
+
+
+def _hint(shares: Shares) -> str:
+    if shares.one_pass is None or shares.one_pass_finite:
+        return ""
+    return "; a one-pass variance, E[x²] − E[x]², can fail like this on this data, which is not proved"

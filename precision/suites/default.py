@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from precision.cases import Case
 from precision.suites.layers import UNIFORM, conv, linear, norm
 
@@ -136,7 +138,7 @@ _CONVOLUTIONS = (
     ),
 )
 
-_NORMS = (
+_NORMS: tuple[tuple[str, str, str, tuple[int, ...], dict[str, Any]], ...] = (
     ("batch-norm-training", "batch norm, training", "batch_norm", (8, 64, 28, 28), {"training": True}),
     ("batch-norm-inference", "batch norm, inference", "batch_norm", (8, 64, 28, 28), {"training": False}),
     ("layer-norm-768", "layer norm over 768", "layer_norm", (256, 768), {"normalized_shape": [768]}),
