@@ -20,6 +20,7 @@ from typing import Any
 from precision.capture import MANIFEST, Capture, load_capture, read_json, read_tensors, write_atomically
 from precision.cases import Case, load_suite
 from precision.errors import UserError
+from precision.handover import verify_inputs
 from precision.modes import FRAMEWORKS, MODES, Mode
 from precision.process import Worker
 from precision.requirements import cpu_model, missing
@@ -118,12 +119,8 @@ def run(
         raise UserError(f"the time limit is above 0 seconds; got {timeout:g}; give --timeout 120, say")
     if jobs < 1:
         raise UserError(f"at least one worker runs at a time; got {jobs}; give --jobs 1 or more")
+    handed = None if inputs is None else verify_inputs(inputs, cases)
     prepare(folder, suite, cases, modes)
-    handed = None
-    if inputs is not None:
-        from precision.handover import verify_inputs
-
-        handed = verify_inputs(inputs, cases)
     with _only_run(folder):
         _run_all(folder, suite, cases, modes, timeout, jobs, handed, progress)
 
