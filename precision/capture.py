@@ -85,6 +85,18 @@ def load_capture(folder: Path) -> Capture:
     return capture
 
 
+def check_capture(folder: Path, mode: str) -> Capture | None:
+    """Return the capture of a mode in a run folder, every file verified; None where there is none yet."""
+    place = folder / "captures" / mode
+    if not (place / MANIFEST).exists():
+        return None
+    capture = load_capture(place)
+    for case_id, cell in capture.cells.items():
+        if cell["status"] == "ok":
+            capture.outputs(case_id)
+    return capture
+
+
 def read_json(path: Path, what: str, schema: int) -> dict[str, Any]:
     """Read a versioned JSON file, with a message each for missing, unreadable, too old and too new."""
     try:

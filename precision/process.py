@@ -33,6 +33,7 @@ class Worker:
         self.folder.mkdir(parents=True)
         self.log = self.folder / "worker.log"
         self._started = False
+        self._ended_here = False
         self._answered: set[str] = set()
         self._last_change = time.monotonic()
         self.environment = worker_environment(mode)
@@ -62,15 +63,16 @@ class Worker:
             )
 
     def collect(self) -> list[str]:
-        """Move complete answers into the capture; return the ids of the cases they are for."""
+        """Take complete answers into the capture; return the ids of the cases they are for."""
         self._collect_start()
         done = []
         for case in self.cases:
             path = self.folder / f"{case.id}.json"
             if case.id not in self._answered and path.exists():
-                self._answered.add(case.id)
                 self._last_change = time.monotonic()
                 self.capture.cells[case.id] = self._accept(case, path)
+                # Last, so that Ctrl-C in the middle leaves the answer to be collected once more.
+                self._answered.add(case.id)
                 done.append(case.id)
         if done:
             self.capture.finished = datetime.now(UTC).isoformat(timespec="seconds")
@@ -96,6 +98,14 @@ class Worker:
             return f"the worker exited with status {status}: {self._last_line()}"
         return ""
 
+    def was_killed(self) -> bool:
+        """Whether a signal that this parent did not send ended the worker."""
+        return not self._ended_here and (self.process.returncode or 0) < 0
+
+    def began(self) -> bool:
+        """Whether the worker got as far as its first case."""
+        return bool(self._current() or self._answered)
+
     def blame(self, reason: str) -> list[str]:
         """Record `reason` for the case that the worker died on; return the ids that got it.
 
@@ -116,6 +126,7 @@ class Worker:
 
     def kill(self) -> None:
         """End the worker and everything it started."""
+        self._ended_here = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -154,7 +165,8 @@ class Worker:
             return {"status": "error", "reason": f"the worker's answer cannot be read: {error}"}
         if not {"data", "probe"} <= set(tensors):
             return {"status": "error", "reason": "the worker's answer lacks an output"}
-        (self.folder / name).replace(self.capture.folder / name)
+        # Copied, not moved: after Ctrl-C right here the answer is collected once more.
+        write_atomically(self.capture.folder / name, (self.folder / name).read_bytes())
         if "onednn isa" in answer:
             self.capture.read_back["onednn isa"] = answer.pop("onednn isa")
         return {**answer, "file": name}

@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from precision import __version__
-from precision.capture import Capture
+from precision.capture import Capture, check_capture
 from precision.cases import load_suite
 from precision.errors import UserError
 from precision.judgement import CaseJudge, Row, case_row, reference_of
 from precision.modes import MODES, Mode
-from precision.runner import check_capture, load_run
+from precision.runner import load_run
 
 RESULTS_SCHEMA = 1
 

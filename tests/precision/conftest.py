@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from precision import modes, runner
+from precision import modes, process, requirements, results, runner, schedule
 from precision.cases import load_suite
 from precision.modes import FRAMEWORKS, Framework, Mode
 
@@ -27,15 +27,10 @@ class Fake:
         self.cases = load_suite("smoke")
         self._patch = monkeypatch
         frameworks = {**FRAMEWORKS, "fake": Framework("fake", "fake_backend", ())}
-        for module in (
-            modes,
-            runner,
-            sys.modules["precision.process"],
-            sys.modules["precision.requirements"],
-        ):
+        for module in (modes, schedule, process, requirements):
             monkeypatch.setattr(module, "FRAMEWORKS", frameworks)
         everything = (*modes.MODES, self.mode)
-        for module in (modes, runner, sys.modules["precision.results"]):
+        for module in (modes, runner, results):
             monkeypatch.setattr(module, "MODES", everything)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
         monkeypatch.setenv("FAKE_LOG", str(self.log))
@@ -66,10 +61,6 @@ class Fake:
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    import precision.process
-    import precision.requirements
-    import precision.results  # noqa: F401
-
     return Fake(tmp_path, monkeypatch)
 
 

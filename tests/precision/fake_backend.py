@@ -17,7 +17,7 @@ from precision.errors import CannotRun
 from reference import plain_float32
 
 PLAN = json.loads(os.environ.get("FAKE_PLAN", "{}"))
-_CASE = {"now": ""}
+START = os.environ["FAKE_LOG"].removesuffix(".log") + ".start"
 
 
 def configure(device, switches):
@@ -26,6 +26,10 @@ def configure(device, switches):
         raise CannotRun("the fake device is not there")
     if behaviour == "deaf":
         return dict.fromkeys(switches, "something else")
+    if behaviour == "die" or (behaviour == "die once" and not os.path.exists(START)):
+        with open(START, "w") as start:
+            start.write("killed")
+        os.kill(os.getpid(), signal.SIGKILL)
     if behaviour == "exit":
         print("the fake framework gives up")
         sys.exit(3)

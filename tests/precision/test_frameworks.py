@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from precision import modes, runner
+from precision import modes, process, requirements, runner, schedule
 from precision.capture import load_capture
 from precision.cases import load_suite
 from precision.handover import write_inputs
@@ -116,7 +115,7 @@ def faulty(tmp_path, monkeypatch):
     """Run the smoke suite in a mode of PyTorch with one planted fault; return verdicts by case."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
     frameworks = {**FRAMEWORKS, "torch": Framework("torch", "faulty_backend", ("torch",))}
-    for module in (modes, runner, sys.modules["precision.process"], sys.modules["precision.requirements"]):
+    for module in (modes, schedule, process, requirements):
         monkeypatch.setattr(module, "FRAMEWORKS", frameworks)
     mode = next(mode for mode in MODES if mode.name == "torch.cpu")
     cases = [case for case in load_suite("smoke") if not case.natural]

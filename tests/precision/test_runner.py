@@ -91,6 +91,18 @@ def test_a_worker_that_does_not_start_is_an_error_of_all_its_cells(fake):
     assert all("the fake framework gives up" in str(cell["reason"]) for cell in fake.cells().values())
 
 
+def test_a_worker_killed_at_its_start_gets_one_more_chance(fake):
+    fake.run({"start": "die once"})
+    assert set(statuses(fake).values()) == {"ok"}
+    assert "killed" in fake.log.with_suffix(".start").read_text()
+
+
+def test_a_worker_that_always_dies_at_its_start_is_given_up(fake):
+    fake.run({"start": "die"})
+    assert set(statuses(fake).values()) == {"error"}
+    assert "killed by signal 9" in fake.cells()[CONV]["reason"]
+
+
 def test_resume_runs_nothing_twice_and_tries_failures_again(fake):
     fake.run({EVEN: "die"})
     calls = fake.calls()
@@ -124,7 +136,6 @@ sys.path.insert(0, {here!r})
 import pytest
 from conftest import Fake
 from pathlib import Path
-import precision.process, precision.requirements, precision.results
 with pytest.MonkeyPatch.context() as patch:
     try:
         Fake(Path({folder!r}), patch).run({{"smoke-conv2d-even-same": "hang"}})

@@ -1,0 +1,136 @@
+"""What is left to run, and the workers that run it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from precision.capture import Capture, check_capture
+from precision.cases import Case
+from precision.errors import UserError
+from precision.modes import FRAMEWORKS, Mode
+from precision.process import Worker
+from precision.requirements import cpu_model, missing
+from precision.worker import installed
+
+Progress = Callable[[str, str], None]
+"""Called with (mode, case id) whenever a cell is done."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """The open cases of a mode.  `restarted`: its worker was killed before its first case, once."""
+
+    mode: Mode
+    capture: Capture
+    pending: list[Case]
+    restarted: bool = False
+
+
+def plan(folder: Path, cases: Sequence[Case], modes: Sequence[Mode], progress: Progress) -> list[Task]:
+    """Return what is left to do; cells that are done or that this machine cannot run are reported done.
+
+    Raises `UserError` for a capture that does not fit, before anything is written.
+    """
+    tasks = []
+    for mode in modes:
+        capture = check_capture(folder, mode.name) or Capture(folder / "captures" / mode.name, mode.name)
+        done = {id for id, cell in capture.cells.items() if cell["status"] == "ok"}
+        pending = [case for case in cases if case.id not in done]
+        if pending and done:
+            _check_same_environment(capture, mode)
+        tasks.append(Task(mode, capture, pending))
+    return [task for task in tasks if _open(task, cases, progress)]
+
+
+def _open(task: Task, cases: Sequence[Case], progress: Progress) -> bool:
+    """Record what is asked of a mode in its capture; return whether a worker is needed."""
+    mode, capture, pending = task.mode, task.capture, task.pending
+    open_ids = {case.id for case in pending}
+    for case in cases:
+        if case.id not in open_ids:
+            progress(mode.name, case.id)
+    if not pending:
+        return False
+    for case in pending:
+        capture.cells.pop(case.id, None)  # a failure of an earlier run, tried again now
+    reason = "" if capture.cells else missing(mode)
+    capture.status, capture.reason = ("not run", reason) if reason else ("run", "")
+    capture.asked, capture.environment = dict(mode.switches), dict(mode.environment)
+    capture.save()
+    if reason:
+        for case in pending:
+            progress(mode.name, case.id)
+    return not reason
+
+
+def _check_same_environment(capture: Capture, mode: Mode) -> None:
+    """A capture has one environment: refuse to add cells from other versions or another processor."""
+    names = ("numpy", *FRAMEWORKS[mode.framework].distributions)
+    now = {f"distribution {name}": installed(name) for name in names} | {"processor": cpu_model()}
+    for name, value in now.items():
+        before = capture.versions.get(name)
+        if before is not None and before != value:
+            raise UserError(
+                f"a capture comes from one environment; {capture.folder} was made with {name} {before}, "
+                f"now it is {value}; use another output folder"
+            )
+
+
+def run_tasks(
+    tasks: Sequence[Task], suite: str, inputs: Any, timeout: float, jobs: int, progress: Progress
+) -> None:
+    """Run the tasks, `jobs` workers at a time; on an exception end the workers and keep their answers."""
+    waiting = list(tasks)
+    active: list[tuple[Task, Worker]] = []
+    try:
+        while waiting or active:
+            while waiting and len(active) < jobs:
+                task = waiting.pop(0)
+                active.append((task, Worker(task.mode, task.capture, suite, task.pending, inputs)))
+            time.sleep(0.02)
+            for task, worker in list(active):
+                ending = _take_in(worker, timeout, progress)
+                if ending is not None:
+                    active.remove((task, worker))
+                    rest = _reap(task, worker, ending, progress)
+                    waiting = [rest, *waiting] if rest else waiting
+    finally:
+        for _, worker in active:
+            worker.kill()
+            worker.collect()
+            worker.close()
+
+
+def _take_in(worker: Worker, timeout: float, progress: Progress) -> str | None:
+    """Take in what a worker answered; return None while it runs, else how it ended."""
+    # Asked first: all that an ended worker wrote is then there to be collected.
+    ending = worker.finished(timeout)
+    for case_id in worker.collect():
+        progress(worker.mode.name, case_id)
+    return ending
+
+
+def _reap(task: Task, worker: Worker, ending: str, progress: Progress) -> Task | None:
+    """Record how a worker ended; where it ended early, return the task that is left for another."""
+    capture, unanswered = worker.capture, worker.unanswered()
+    capture.versions.setdefault("processor", cpu_model())
+    capture.save()
+    rest: Task | None = None
+    if capture.status != "run":
+        for case in worker.cases:
+            progress(worker.mode.name, case.id)
+    elif unanswered and worker.was_killed() and not worker.began() and not task.restarted:
+        # Nothing tells which case it would have died on: the machine may just have been short of memory.
+        rest = Task(task.mode, capture, unanswered, restarted=True)
+    elif unanswered:
+        blamed = worker.blame(ending or "the worker ended without an answer")
+        for case_id in blamed:
+            progress(worker.mode.name, case_id)
+        left = [case for case in unanswered if case.id not in blamed]
+        rest = Task(task.mode, capture, left) if left else None
+    worker.close()
+    return rest
