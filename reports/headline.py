@@ -1,0 +1,120 @@
+"""The first screen in words: one verdict sentence and four large numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reports import numbers
+from reports.cells import CONCERN, LOST, Row, per_cell
+from reports.schema import EVIDENCE, VERDICTS
+
+
+@dataclass(frozen=True)
+class Number:
+    """A large number: the figure, what it is, and a line of detail."""
+
+    figure: str
+    label: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The verdict sentence and the numbers under it; `fine` is whether rounding explains all scores."""
+
+    sentence: str
+    fine: bool
+    numbers: tuple[Number, Number, Number, Number]
+
+
+def headline(rows: Sequence[Row]) -> Headline:
+    """Sum up all cells (rows of `cells.grid`); a figure over no cell is 'not measured'."""
+    cells = per_cell(rows)
+    scored = [row for row in cells if row["verdict"] not in LOST]
+    concern = [row for row in scored if row["verdict"] in CONCERN]
+    errors = sum(row["verdict"] == "error" for row in cells)
+    outputs = [row for row in rows if row["verdict"] not in LOST]
+    return Headline(
+        sentence=_sentence(cells, scored, concern),
+        fine=bool(scored) and not concern and not errors,
+        numbers=(_worst(outputs), _rounded(outputs), _judged(scored), _lost(cells)),
+    )
+
+
+def _sentence(rows: Sequence[Row], scored: Sequence[Row], concern: Sequence[Row]) -> str:
+    lost = Counter(row["verdict"] for row in rows if row["verdict"] in LOST)
+    if not rows:
+        return "There is nothing to judge: the results hold no case in any mode."
+    if not scored:
+        return f"Nothing could be judged: of {numbers.times(len(rows), 'cell')} {_lost_words(lost)}."
+    found = Counter(row["verdict"] for row in concern)
+    rest = len(scored) - len(concern)
+    words = {
+        "semantics": "computed another function than declared",
+        "unexplained": "cannot be explained by rounding",
+        "data": "did not compute on the declared arrays",
+    }
+    if concern:
+        parts = [f"{found[verdict]:,} {words[verdict]}" for verdict in CONCERN if found[verdict]]
+        text = f"Of {numbers.times(len(scored), 'scored cell')}, {_join(parts)}"
+        text += f"; the other {rest:,} differ from the truth by rounding only" if rest else ""
+    elif all(row["verdict"] == "exact" for row in scored):
+        text = f"All {numbers.times(len(scored), 'scored cell')} are exact"
+    else:
+        text = f"All {numbers.times(len(scored), 'scored cell')} differ from the truth by rounding only"
+    return f"{text}; {lost['error']:,} failed." if lost["error"] else f"{text}."
+
+
+def _lost_words(lost: Counter[str]) -> str:
+    words = {"error": "failed", "not run": "were not run"}
+    return _join([f"{lost[verdict]:,} {words[verdict]}" for verdict in LOST if lost[verdict]])
+
+
+def _join(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _worst(scored: Sequence[Row]) -> Number:
+    measured = [row for row in scored if row["error_ulp_max"] is not None]
+    label = "largest error, in ulp"
+    if not measured:
+        return Number(numbers.NOT_MEASURED, label, "no cell has an error in ulp")
+    worst = max(measured, key=lambda row: row["error_ulp_max"])
+    detail = f"{worst['case']} in {worst['mode']} ({worst['verdict']})"
+    within = [row["error_ulp_max"] for row in measured if row["verdict"] in ("exact", "rounding")]
+    if within and worst["verdict"] in CONCERN:
+        detail += f"; by rounding alone {numbers.figure(max(within))}"
+    return Number(numbers.figure(worst["error_ulp_max"]), label, detail)
+
+
+def _rounded(scored: Sequence[Row]) -> Number:
+    measured = [row for row in scored if row["share_correctly_rounded"] is not None and row["elements"]]
+    label = "of elements correctly rounded"
+    if not measured:
+        return Number(numbers.NOT_MEASURED, label, "no cell has this figure")
+    elements = sum(row["elements"] for row in measured)
+    right = sum(row["share_correctly_rounded"] * row["elements"] for row in measured)
+    detail = f"of {elements:,} elements in {numbers.times(len(measured), 'scored cell')}"
+    return Number(numbers.share(right / elements), label, detail)
+
+
+def _judged(scored: Sequence[Row]) -> Number:
+    verdicts = Counter(row["verdict"] for row in scored)
+    evidence = Counter(row["evidence"] for row in scored)
+    good = verdicts["exact"] + verdicts["rounding"]
+    words = [f"{verdicts[v]:,} {v}" for v in VERDICTS if verdicts[v] and v not in LOST]
+    detail = " · ".join(words) or "no cell was scored"
+    support = [f"{evidence[e]:,} {e}" for e in EVIDENCE if evidence[e] and e != "none"]
+    if support:
+        detail += f"; evidence: {', '.join(support)}"
+    return Number(f"{good:,}/{len(scored):,}", "scored cells judged exact or rounding", detail)
+
+
+def _lost(rows: Sequence[Row]) -> Number:
+    errors = sum(row["verdict"] == "error" for row in rows)
+    not_run = sum(row["verdict"] == "not run" for row in rows)
+    label = "cells failed or not run"
+    detail = f"{errors:,} failed with an error, {not_run:,} not run"
+    return Number(f"{errors + not_run:,}/{len(rows):,}", label, detail)

@@ -1,0 +1,342 @@
+"""Figures from long-form frames: data in, figure out.
+
+Uses matplotlib's object interface and a private set of parameters, so that nothing global changes
+and the same frame gives the same bytes.  ulp axes are log2 with a line at 0.5, the largest error
+of a correctly rounded result.  matplotlib and seaborn are imported in this module only.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports import numbers
+
+try:
+    import matplotlib as mpl
+    import seaborn as sns
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import LogNorm, to_rgba
+    from matplotlib.figure import Figure
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"the page draws with matplotlib and seaborn; {error.name} is missing; install precision[plots]",
+        name=error.name,
+    ) from None
+
+COLOURS = {"torch": "#c2500a", "tensorflow": "#0b66a8", "both": "#5b4a9c"}
+"""One fixed colour for each framework, and one for results that both gave."""
+
+MARKERS = {"torch": "o", "tensorflow": "s", "both": "D"}
+_OTHER = "#5c5c5c"
+_INK, _FAINT, _PAPER = "#24292f", "#d8d6d0", "#fbfaf8"
+_LARGEST_LOG2 = 16.0
+_LEAST = 2.0**-6
+_FONTS = "'DejaVu Sans', Verdana, 'Segoe UI', Helvetica, Arial, sans-serif"
+
+_PARAMETERS: Any = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9.0,
+    "text.parse_math": False,  # a name may hold a dollar sign
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": "#8c8a84",
+    "axes.facecolor": _PAPER,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": _PAPER,
+    "savefig.facecolor": _PAPER,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "svg.fonttype": "none",  # a tenth of the bytes of outlines
+    "svg.hashsalt": "precision report",
+}
+
+
+@contextmanager
+def _private() -> Iterator[None]:
+    """Our parameters, and no warning for a letter that the font lacks: it is drawn as a box."""
+    with mpl.rc_context(_PARAMETERS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as an SVG document without date, creator or external reference."""
+    sink = io.BytesIO()
+    with _private():
+        figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None})
+    text = sink.getvalue().decode("utf-8")
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"<(?:path|use|rect|image|g|text)\b[^>]*>", _brief_tag, text)
+    return re.sub(r"\n\s*", "\n", text).encode("utf-8")
+
+
+def _brief_tag(tag: re.Match[str]) -> str:
+    """A tag with two decimals a coordinate, and a font that most machines have in second place."""
+    return re.sub(r"(\d+\.\d\d)\d+", r"\1", tag[0]).replace("'DejaVu Sans'", _FONTS)
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def heat_map(frame: pd.DataFrame) -> Figure:
+    """log2 of the largest ulp error for cases (down) and modes (across), with the verdict's sign.
+
+    Columns: `case`, `mode`, `framework`, `verdict`, `error_ulp_max` (ulp, may be missing); both
+    axes are in order of appearance.
+    """
+    cases, modes = list(dict.fromkeys(frame["case"])), list(dict.fromkeys(frame["mode"]))
+    at = {(row["case"], row["mode"]): row for row in frame.to_dict(orient="records")}
+    values = np.full((len(cases), len(modes)), np.nan)
+    words = np.full(values.shape, "", dtype=object)
+    for (case, mode), row in at.items():
+        where = cases.index(case), modes.index(mode)
+        ulp = _real(row["error_ulp_max"])
+        sign = numbers.SIGNS.get(row["verdict"], "?")
+        values[where] = np.nan if ulp is None else np.log2(np.clip(ulp, 0.25, 2.0**200))
+        words[where] = sign if ulp is None else f"{numbers.short(ulp)}\u2009{sign}"
+    with _private():
+        longest = max((len(_label(mode, 34)) for mode in modes), default=1)
+        height = 0.3 * len(cases) + 0.058 * longest + 0.75
+        figure = _figure(3.7 + 0.44 * len(modes), height)
+        axes = figure.add_subplot()
+        axes.set_facecolor("#e9e7e2")
+        sns.heatmap(
+            values, ax=axes, mask=np.isnan(values), cmap="rocket_r", vmin=-1, vmax=_LARGEST_LOG2,
+            linewidths=0.8, linecolor=_PAPER,
+            cbar_kws={"label": "largest error, ulp", "fraction": 0.02, "pad": 0.012, "extend": "both"},
+        )  # fmt: skip
+        colours = axes.collections[0].to_rgba(values.ravel()).reshape(*values.shape, 4)
+        for (y, x), word in np.ndenumerate(words):
+            ink = _INK if np.isnan(values[y, x]) else _readable(colours[y, x])
+            axes.text(x + 0.5, y + 0.5, word, ha="center", va="center", fontsize=7.5, color=ink)
+        _powers(figure.axes[-1])
+        axes.xaxis.tick_top()
+        axes.set_yticks(np.arange(len(cases)) + 0.5, [_label(case, 34) for case in cases], rotation=0)
+        axes.set_xticks(np.arange(len(modes)) + 0.5, [_label(mode, 34) for mode in modes], rotation=55)
+        for label, mode in zip(axes.get_xticklabels(), modes, strict=True):
+            framework = next(row["framework"] for row in at.values() if row["mode"] == mode)
+            label.set(color=COLOURS.get(framework, _OTHER), ha="left", rotation_mode="anchor")
+        axes.tick_params(length=0, pad=3)
+    return figure
+
+
+def _readable(colour: Any) -> str:
+    """Black or white, whichever has the better contrast (WCAG) on that colour."""
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3])
+    return "#000000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "#ffffff"
+
+
+def _powers(axes: Axes) -> None:
+    """Label a colour bar of log2 values with the values themselves."""
+    ticks = range(-1, int(_LARGEST_LOG2), 2)
+    axes.set_yticks(ticks, [_power(tick) for tick in ticks])
+    axes.tick_params(labelsize=7.5, length=2)
+
+
+def spread(frame: pd.DataFrame) -> Figure:
+    """rms error (ulp, log2 axis) of every distinct result, one row a case, shape and colour a framework.
+
+    Columns: `case`, `framework` (torch, tensorflow or both), `error_ulp_rms` (ulp).
+    """
+    cases = list(dict.fromkeys(frame["case"]))
+    rms = frame["error_ulp_rms"].to_numpy(dtype=float)
+    powers = np.log2(np.clip(rms, _LEAST, 2.0**120))
+    ticks = _power_ticks(powers[(rms > 0) & np.isfinite(rms)])
+    step = ticks[1] - ticks[0]
+    zero = ticks[0] - 1.5 * step  # an exact result has a place of its own, an infinite error too
+    end = max(ticks[-1], float(powers[np.isfinite(rms)].max(initial=0.0))) + 0.4 * step
+    infinite = [end + 0.6 * step] if np.isinf(rms).any() else []
+    powers = np.where(np.isfinite(rms), powers, [*infinite, 0.0][0])
+    shown = pd.DataFrame(
+        {
+            "power": np.where(rms > 0, powers, zero),
+            "row": [float(cases.index(case)) for case in frame["case"]],
+            "framework": [str(name) for name in frame["framework"]],
+        }
+    )
+    names = [name for name in COLOURS if name in set(shown["framework"])]
+    names += sorted(set(shown["framework"]) - set(names))
+    shown["row"] += shown["framework"].map({"torch": -0.16, "tensorflow": 0.16}).fillna(0.0)
+    with _private():
+        figure = _figure(9.4, 0.3 * len(cases) + 1.1)
+        axes = figure.add_subplot()
+        sns.scatterplot(
+            shown, x="power", y="row", hue="framework", style="framework", ax=axes,
+            hue_order=names, style_order=names, palette={name: COLOURS.get(name, _OTHER) for name in names},
+            markers={name: MARKERS.get(name, "X") for name in names}, s=34, alpha=0.85, linewidth=0.4,
+        )  # fmt: skip
+        axes.axvline(-1, color=_INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.set_yticks(range(len(cases)), [_label(case, 40) for case in cases])
+        words = ["0", *(_power(tick) for tick in ticks), *(numbers.INFINITE for _ in infinite)]
+        axes.set_xticks([zero, *ticks, *infinite], words)
+        axes.set(ylim=(len(cases) - 0.5, -0.5), ylabel="", xlabel="rms error, ulp (further left is better)")
+        axes.set_xlim(zero - 0.4 * step, end + step * len(infinite))
+        axes.grid(axis="both", color=_FAINT, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.tick_params(axis="y", length=0)
+        names = ["both, the same bits" if name == "both" else name for name in names]
+        handles, _ = axes.get_legend_handles_labels()
+        axes.legend(handles, names, frameon=False, ncols=4, loc="lower right", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def _power_ticks(powers: Any) -> list[int]:
+    """At most nine exponents of 2 from about the least to about the largest, with -1 (0.5 ulp) among them."""
+    low = min(-1, int(np.floor(powers.min(initial=0.0))))
+    high = max(3, int(np.ceil(powers.max(initial=0.0))))
+    step = max(1, -(-(high - low) // 8))
+    return list(range(-1 - step * ((-1 - low) // step), high + 1, step))
+
+
+def _power(exponent: float) -> str:
+    """2 to that power in few letters: 0.5, 64, 8,192, 1e6."""
+    value = 2.0**exponent
+    return f"{value:,.0f}" if 1 <= value < 1e5 else numbers.short(value).replace("0.50", "0.5")
+
+
+def histogram(frame: pd.DataFrame) -> Figure:
+    """Signed error (ulp, log2 both ways from 0.5) of each result: one row a result, shared axis.
+
+    Columns: `label`, `framework` (torch, tensorflow or both), `note` (written at the row's end),
+    `bin_left_ulp`, `bin_right_ulp` (may be infinite), `count` (elements).  Heights are elements
+    per unit of the axis, and every row is scaled to its own tallest bin.
+    """
+    labels = list(dict.fromkeys(frame["label"]))
+    used = frame[frame["count"] > 0]
+    limit = _outer(used["bin_left_ulp"], used["bin_right_ulp"])
+    with _private():
+        figure = _figure(9.4, 0.4 * len(labels) + 0.75)
+        axes = figure.add_subplot()
+        for number, label in enumerate(labels):
+            part = frame[frame["label"] == label].sort_values("bin_left_ulp")
+            colour = COLOURS.get(part["framework"].iloc[0], _OTHER)
+            heights, edges = _steps(part, limit)
+            base = len(labels) - 1 - number
+            axes.stairs(
+                base + 0.82 * heights, edges, baseline=base, fill=True,
+                facecolor=to_rgba(colour, 0.55), edgecolor=colour, linewidth=0.9,
+            )  # fmt: skip
+            axes.axhline(base, color=_FAINT, linewidth=0.6, zorder=0)
+            axes.text(1.01, base + 0.3, part["note"].iloc[0], transform=axes.get_yaxis_transform(),
+                      fontsize=8, va="center")  # fmt: skip
+        for edge in (-1.0, 1.0):
+            axes.axvline(edge, color=_INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.axvline(0, color=_INK, linewidth=0.5)
+        ticks = _ticks(limit)
+        axes.set_xticks(_symmetric(np.array(ticks), limit), [_tick(tick) for tick in ticks])
+        edge = float(_symmetric(np.array([limit]), limit)[0])
+        axes.set(xlim=(-edge - 1.0, edge + 1.0), ylim=(-0.05, len(labels)))
+        axes.set_yticks(np.arange(len(labels)) + 0.3, [_wrapped(label) for label in reversed(labels)])
+        axes.tick_params(axis="y", length=0, labelsize=8)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("signed error, ulp (narrow and centred on 0 is better)")
+    return figure
+
+
+def _steps(part: pd.DataFrame, limit: float) -> tuple[Any, list[float]]:
+    """Heights from 0 to 1 and edges on the axis; bins that are left out stand at 0."""
+    heights: list[float] = []
+    edges: list[float] = []
+    for left, right, count in part[["bin_left_ulp", "bin_right_ulp", "count"]].to_numpy(dtype=float):
+        start, end = (float(place) for place in _symmetric(np.array([left, right]), limit))
+        if edges and start > edges[-1]:
+            heights.append(0.0)
+            edges.append(start)
+        if end > (edges[-1] if edges else start):
+            edges += [end] if edges else [start, end]
+            heights.append(count / (end - start))
+    return np.array(heights) / (max(heights, default=0.0) or 1.0), edges
+
+
+def _outer(left: Any, right: Any) -> float:
+    """The largest finite edge of a bin that holds elements, at least 1 ulp."""
+    edges = np.abs(np.concatenate([left.to_numpy(dtype=float), right.to_numpy(dtype=float)]))
+    finite = edges[np.isfinite(edges)]
+    return float(max(finite.max(initial=1.0), 1.0))
+
+
+def _symmetric(edges: Any, limit: float) -> Any:
+    """Linear up to 0.5 ulp, then one unit a doubling; what is beyond the limit is one unit further."""
+    size = np.abs(edges)
+    place = np.where(size <= 0.5, 2 * size, 2 + np.log2(np.clip(size, 0.5, limit)))
+    return np.copysign(place + (size > limit), edges)
+
+
+def _ticks(limit: float) -> list[float]:
+    doublings = int(np.floor(np.log2(limit)))
+    step = max(1, -(-(doublings + 1) // 6))
+    powers = [2.0**power for power in range(0 if step == 1 else step - 1, doublings + 1, step)]
+    return [*(-power for power in reversed(powers)), -0.5, 0.0, 0.5, *powers]
+
+
+def _tick(value: float) -> str:
+    sign = "" if value == 0 else "+" if value > 0 else "-"
+    return sign + numbers.short(abs(value)).replace("0.50", "0.5").replace(".0", "")
+
+
+def error_map(frame: pd.DataFrame) -> Figure:
+    """rms error (ulp, log2 colours) over the output plane, one panel a result, one scale for all.
+
+    Columns: `label`, `row`, `column` (blocks of the plane), `error_ulp_rms` (ulp).
+    """
+    labels = list(dict.fromkeys(frame["label"]))
+    every = frame["error_ulp_rms"].to_numpy(dtype=float)
+    every = np.clip(every[np.isfinite(every)], _LEAST, 2.0**120)
+    low, high = (float(every.min()), float(every.max())) if len(every) else (0.5, 1.0)
+    high = max(high, 2 * low)  # a flat picture shall look flat, and good
+    tall = int(frame["row"].max()) + 1
+    wide = int(frame["column"].max()) + 1
+    with _private():
+        figure = _figure(2.45 * len(labels) + 0.9, min(3.4, max(1.1, 2.3 * tall / wide)) + 0.75)
+        panels = figure.subplots(1, len(labels), squeeze=False)[0]
+        for axes, label in zip(panels, labels, strict=True):
+            part = frame[frame["label"] == label]
+            plane = np.full((tall, wide), np.nan)
+            plane[part["row"].to_numpy(dtype=int), part["column"].to_numpy(dtype=int)] = np.clip(
+                part["error_ulp_rms"].to_numpy(dtype=float, na_value=np.nan), _LEAST, 2.0**120
+            )
+            picture = axes.imshow(plane, norm=LogNorm(low, high), cmap="rocket_r", interpolation="none")
+            axes.set_title(_wrapped(label), fontsize=7.5)
+            axes.set(xticks=[], yticks=[])
+        bar = figure.colorbar(picture, ax=list(panels), fraction=0.03, pad=0.015)
+        whole = np.arange(np.ceil(np.log2(low)), np.floor(np.log2(high)) + 1)
+        whole = whole[:: max(1, -(-len(whole) // 6))]
+        bar.set_ticks(list(2.0**whole), labels=[_power(power) for power in whole])
+        bar.ax.minorticks_off()
+        bar.set_label("rms error, ulp", fontsize=8)
+        bar.ax.tick_params(labelsize=7.5)
+    return figure
+
+
+def _real(value: Any) -> float | None:
+    return None if value is None or value is pd.NA or np.isnan(value) else float(value)
+
+
+def _label(text: str, limit: int) -> str:
+    """A name in one line that a font and an SVG can hold, shortened in its middle."""
+    flat = "".join(letter if letter.isprintable() else " " for letter in text)
+    if len(flat) <= limit:
+        return flat
+    half = (limit - 1) // 2
+    return f"{flat[:half]}…{flat[-half:]}"
+
+
+def _wrapped(text: str) -> str:
+    parts: Sequence[str] = [_label(part, 36) for part in text.split(" = ")]
+    return " =\n".join(parts)

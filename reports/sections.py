@@ -1,0 +1,201 @@
+"""What each section of the page holds; the templates only lay it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reports import exhibits, numbers, tables
+from reports.anchors import anchor, command
+from reports.cells import LOST, Line, Row, grid, in_order, lines, severity
+from reports.exhibits import CaseData, Exhibit
+from reports.store import Results
+from reports.tables import Cell, Head, Table
+
+Fact = tuple[str, str]
+"""A name and its text."""
+
+
+@dataclass(frozen=True)
+class Missed:
+    """Modes in which a case was not run, and the reason they share."""
+
+    modes: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The worst element of a case: where, what came, what is right, and how to see it again."""
+
+    modes: str
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True)
+class CaseSection:
+    """One case: what was declared, how the truth was certified, what each mode gave."""
+
+    anchor: str
+    name: str
+    title: str
+    note: str
+    summary: str
+    facts: tuple[Fact, ...]
+    judged: Table
+    further: Table
+    histogram: Exhibit | None
+    map: Exhibit | None
+    worst: Worst | None
+    elements: Table
+    missed: tuple[Missed, ...]
+    command: str
+
+
+def case_sections(results: Results, away: Sequence[str]) -> list[CaseSection]:
+    """A section for each case, in the order of the suite; `away` are modes that ran nothing."""
+    frameworks = {mode["mode"]: mode["framework"] for mode in in_order(results.modes)}
+    by_case: dict[str, list[Row]] = {}
+    for row in grid(results):
+        by_case.setdefault(row["case"], []).append(row)
+    return [
+        _case(results, case, by_case.get(case["case"], []), frameworks, away)
+        for case in in_order(results.cases)
+    ]
+
+
+def _case(
+    results: Results, case: Row, rows: Sequence[Row], frameworks: Mapping[str, str], away: Sequence[str]
+) -> CaseSection:
+    found = lines(rows)
+    shown = [line for line in found if line.verdict != "not run"]
+    scored = [line for line in shown if line.scored]
+    data = CaseData(results, case["case"])
+    worst = min(scored, key=lambda line: severity(line.row), default=None)
+    mode = (worst or (shown or found)[0]).modes[0] if found else "MODE"
+    return CaseSection(
+        anchor=anchor("case", case["case"]),
+        name=case["case"],
+        title=case["title"] or case["case"],
+        note=case["note"],
+        summary=_summary(scored),
+        facts=_facts(case),
+        judged=tables.judged(shown),
+        further=tables.further(shown),
+        histogram=exhibits.histogram(scored, data, frameworks),
+        map=exhibits.error_map(scored, data, frameworks),
+        worst=_worst(worst),
+        elements=tables.worst_elements(scored),
+        missed=_missed(found, away),
+        command=command(str(results.run.get("suite", "default")), case["case"], mode),
+    )
+
+
+def _summary(scored: Sequence[Line]) -> str:
+    """The range of rms errors and how many distinct results there are."""
+    modes = sum(len(line.modes) for line in scored)
+    rms = [line.row["error_ulp_rms"] for line in scored if line.row["error_ulp_rms"] is not None]
+    text = f"{numbers.times(len(scored), 'distinct result')} from {numbers.times(modes, 'score')}"
+    if not rms:
+        return text if scored else "No mode was scored."
+    return f"{text}; rms error from {numbers.figure(min(rms))} to {numbers.figure(max(rms))} ulp."
+
+
+def _facts(case: Row) -> tuple[Fact, ...]:
+    certified = numbers.listing(case["truth_tiers"]) or numbers.NOT_MEASURED
+    uncertainty = case["truth_uncertainty_ulp_max"]
+    condition = [numbers.figure(case[name]) for name in ("condition_median", "condition_max")]
+    if uncertainty is not None:
+        certified += f"; uncertain by at most {numbers.figure(uncertainty)} ulp"
+    return (
+        ("op", f"{case['op']} ({case['family']})"),
+        ("parameters", numbers.listing(case["params"]) or "none"),
+        ("shapes", numbers.listing(case["shapes"], shapes=True)),
+        ("data", case["data"]),
+        ("terms of one sum (K)", numbers.count(case["terms"])),
+        ("elements", numbers.count(case["elements"])),
+        ("condition Σ|terms| / |truth|", f"median {condition[0]}, largest {condition[1]}"),
+        ("elements of the truth certified by", certified),
+        ("plain float32, rms ulp", numbers.figure(case["plain_error_ulp_rms"])),
+    )
+
+
+def _worst(line: Line | None) -> Worst | None:
+    if line is None or line.row["worst_index"] is None:
+        return None
+    row = line.row
+    facts = (
+        ("index", row["worst_index"]),
+        ("got", _both(row["worst_got"], row["worst_got_hex"])),
+        ("correctly rounded", _both(row["worst_rounded"], row["worst_rounded_hex"])),
+        ("exact", row["worst_exact"] or numbers.NOT_MEASURED),
+        ("error", f"{numbers.figure(row['error_ulp_max'])} ulp"),
+    )
+    return Worst(tables.output_label(line) + line.label, facts)
+
+
+def _both(value: float | None, hexadecimal: str | None) -> str:
+    if value is None:
+        return numbers.NOT_MEASURED
+    return f"{value:.9g}" + (f"  ({hexadecimal})" if hexadecimal else "")
+
+
+def _missed(found: Sequence[Line], away: Sequence[str]) -> tuple[Missed, ...]:
+    """Lines not run, without the modes that ran no case: those are told of once for all cases."""
+    missed = []
+    for line in found:
+        names = tuple(mode for mode in line.modes if mode not in away)
+        if line.verdict == "not run" and names:
+            missed.append(Missed(names, line.row["reason"]))
+    return tuple(missed)
+
+
+def agreement(found: Sequence[Line], titles: Mapping[str, str]) -> Table:
+    """Which modes gave identical bits, a row for each case and output."""
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for line in found:
+        if line.scored and line.row["bits_group"] is not None:
+            groups.setdefault((line.row["case"], line.row["output"]), []).append(line)
+    rows = tuple(
+        (
+            Cell(tables.output_label(part[0]) + titles[case], link=anchor("case", case)),
+            Cell(f"{len(part)} of {sum(len(line.modes) for line in part)}", str(len(part)), "num"),
+            Cell(_groups(part), style="reason wide"),
+        )
+        for (case, _), part in groups.items()
+    )
+    heads = (Head("case"), Head("distinct results of modes", True), Head("groups of identical bits"))
+    return Table("Who agrees to the bit", heads, rows)
+
+
+def _groups(part: Sequence[Line]) -> str:
+    ordered = sorted(part, key=lambda line: -len(line.modes))
+    shared = [" = ".join(line.modes) for line in ordered if len(line.modes) > 1]
+    alone = [line.modes[0] for line in ordered if len(line.modes) == 1]
+    if alone:
+        shared.append(f"alone: {', '.join(alone)}")
+    return "; ".join(shared)
+
+
+def mode_table(results: Results) -> Table:
+    """Every mode: whether it ran, switches asked and read back, environment, versions."""
+    heads = (
+        Head("mode"), Head("what it is"), Head("status"), Head("switches asked"), Head("read back"),
+        Head("environment"), Head("versions"),
+    )  # fmt: skip
+    rows = tuple(
+        (
+            Cell(mode["mode"], style="modes"),
+            Cell(mode["title"], style="reason"),
+            Cell(_status(mode), style="reason"),
+            *(Cell(numbers.listing(mode[name]) or "none", style="mono")
+              for name in ("switches", "read_back", "environment", "versions")),
+        )
+        for mode in in_order(results.modes)
+    )  # fmt: skip
+    return Table("Modes, their switches and their environment", heads, rows)
+
+
+def _status(mode: Row) -> str:
+    reason = mode["reason"] or "no reason given"
+    return f"{numbers.SIGNS[mode['status']]} {mode['status']}: {reason}" if mode["status"] in LOST else "run"

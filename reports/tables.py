@@ -1,0 +1,220 @@
+"""Tables of the page: cells of text with the exact value beside it, for sorting and for copying."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from reports import numbers
+from reports.anchors import anchor
+from reports.cells import Line, Row
+
+Format = Callable[[float | None], str]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table cell shows.
+
+    `value` is the exact figure, `style` a CSS class, `link` an id on the page, and `under` a line
+    of detail below the text.
+    """
+
+    text: str
+    value: str = ""
+    style: str = ""
+    link: str = ""
+    under: str = ""
+
+    @property
+    def missing(self) -> bool:
+        """Whether the figure does not exist."""
+        return self.text == numbers.NOT_MEASURED
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column's heading; `better` says which way is better, `number` aligns it right."""
+
+    text: str
+    number: bool = False
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A caption, headings and rows; the first cell of a row is its heading."""
+
+    caption: str
+    heads: tuple[Head, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of `scores` as a table shows it."""
+
+    column: str
+    heading: str
+    format: Format
+    meaning: str
+
+
+def _count(value: float | None) -> str:
+    return numbers.count(None if value is None else int(value))
+
+
+def _cosine(value: float | None) -> str:
+    """Twelve decimals: a cosine in fewer says nothing."""
+    return numbers.figure(value) if value is None or not math.isfinite(value) else f"{value:.12f}"
+
+
+JUDGED = (
+    Measure("error_ulp_max", "max ulp", numbers.figure, "largest error in float32 ulp; smaller is better"),
+    Measure("error_ulp_rms", "rms ulp", numbers.figure, "root mean square error; smaller is better"),
+    Measure("error_ulp_mean", "bias ulp", numbers.signed, "mean signed error; nearer 0 is better"),
+    Measure("share_correctly_rounded", "rounded", numbers.share, "share correctly rounded; larger is better"),
+    Measure("error_abs_max", "max abs", numbers.figure, "largest absolute error; smaller is better"),
+    Measure("error_over_bound_max", "error / bound", numbers.figure, "at most 1 for rounding"),
+    Measure("error_over_plain", "over plain", numbers.figure, "rms error over that of plain float32"),
+)
+
+FURTHER = (
+    Measure("error_abs_mean", "mean abs", numbers.figure, "mean absolute error"),
+    Measure("error_abs_rms", "rms abs", numbers.figure, "root mean square absolute error"),
+    Measure("error_over_magnitude_max", "error / Σ|terms|", numbers.figure, "the arithmetic's own error"),
+    Measure("bound_deterministic_over_magnitude", "worst-case bound / Σ|terms|", numbers.figure,
+            "no order of the sum can be worse"),
+    Measure("bound_probabilistic_over_magnitude", "probable bound / Σ|terms|", numbers.figure,
+            "rarely exceeded if roundings are independent"),
+    Measure("relative_l2", "relative L2", numbers.figure, "‖output - truth‖ / ‖truth‖"),
+    Measure("cosine", "cosine", _cosine, "cosine of the angle between output and truth; nearer 1 is better"),
+    Measure("angle_rad", "angle, rad", numbers.figure, "angle between output and truth"),
+    Measure("condition_max", "condition max", numbers.figure, "largest Σ|terms| / |truth|"),
+    Measure("probe_mismatches", "probe off", _count, "elements off on the small-integer probe; 0 is right"),
+    Measure("probe_error_abs_max", "probe max abs", numbers.figure, "largest error on that probe"),
+    Measure("zero_truth_mismatches", "zero off", _count, "elements whose truth is 0 and whose output is not"),
+    Measure("nonfinite_mismatches", "NaN/Inf off", _count, "elements where NaN or Inf differ"),
+    Measure("signed_zero_mismatches", "signed zero off", _count, "zeros of the other sign"),
+    Measure("repeat_distinct", "repeats distinct", _count, "distinct results over repeats; 1 is best"),
+    Measure("call_seconds", "seconds", numbers.figure, "time of one call in the worker"),
+)  # fmt: skip
+
+
+def measured(row: Row, measure: Measure) -> Cell:
+    """The figure of that measure: the text shown and the exact value."""
+    value = row[measure.column]
+    return _figure(value, numbers.NOT_MEASURED if value is None else measure.format(value))
+
+
+def _figure(value: float | None, text: str) -> Cell:
+    return Cell(text, "" if value is None else repr(value), "num")
+
+
+def verdict(line: Line) -> Cell:
+    """The verdict with its sign; its CSS class is `v-` and the verdict."""
+    sign = numbers.SIGNS.get(line.verdict, "?")
+    return Cell(f"{sign} {line.verdict}", style=f"verdict v-{line.verdict.replace(' ', '-')}")
+
+
+def modes(line: Line, under: str = "") -> Cell:
+    """The modes of a line, joined by '=', with the output's name where it has one of its own."""
+    return Cell(output_label(line) + line.label, style="modes", under=under)
+
+
+def output_label(line: Line) -> str:
+    """`[name] ` of the output; empty for a plain output."""
+    name = line.row["output"]
+    return "" if name in ("", "output", None) else f"[{name}] "
+
+
+def findings(found: Sequence[Line], titles: Mapping[str, str]) -> Table:
+    """All lines, in the order given: the page's main table."""
+    heads = (
+        Head("case"), Head("modes with these bits"), Head("verdict"), Head("evidence"),
+        *(Head(m.heading, True, m.meaning) for m in JUDGED[:4]), Head("reason"),
+    )  # fmt: skip
+    rows = tuple(
+        (
+            Cell(titles[line.row["case"]], link=anchor("case", line.row["case"])),
+            modes(line),
+            verdict(line),
+            Cell(str(line.row["evidence"])),
+            *(measured(line.row, m) if line.scored else Cell("", style="num") for m in JUDGED[:4]),
+            Cell(line.row["reason"] or "", style="reason"),
+        )
+        for line in found
+    )
+    return Table("Every distinct result, worst first", heads, rows)
+
+
+def judged(found: Sequence[Line]) -> Table:
+    """The judgement and the main figures of one case's lines, each with its reason."""
+    shown, gone = _present(found, JUDGED)
+    heads = (
+        Head("modes with these bits, and why"), Head("verdict"), Head("evidence"),
+        *(Head(m.heading, True, m.meaning) for m in shown),
+    )  # fmt: skip
+    rows = tuple(
+        (
+            modes(line, under=line.row["reason"]),
+            verdict(line),
+            Cell(str(line.row["evidence"])),
+            *(measured(line.row, m) if line.scored else Cell("", style="num") for m in shown),
+        )
+        for line in found
+    )
+    return Table("Judgement and error of each distinct result", heads, rows, gone)
+
+
+def further(found: Sequence[Line]) -> Table:
+    """The rest of the measures, of the lines that have a score."""
+    scored = [line for line in found if line.scored]
+    shown, gone = _present(scored, FURTHER)
+    kernels = any(line.row["kernels"] for line in scored)
+    heads = (Head("mode"), *(Head(m.heading, True, m.meaning) for m in shown))
+    heads += (Head("kernels"),) if kernels else ()
+    gone += "" if kernels else (", kernels" if gone else "Not measured here: kernels")
+    rows = tuple(
+        (
+            modes(line),
+            *(measured(line.row, m) for m in shown),
+            *((Cell(str(line.row["kernels"] or numbers.NOT_MEASURED), style="reason"),) if kernels else ()),
+        )
+        for line in scored
+    )
+    return Table("Further measures", heads, rows, gone)
+
+
+def _present(found: Sequence[Line], measures: Sequence[Measure]) -> tuple[list[Measure], str]:
+    """The measures that any line has, and a sentence that names the rest."""
+    shown = [m for m in measures if any(line.row[m.column] is not None for line in found)]
+    gone = [m.heading for m in measures if m not in shown]
+    return shown, f"Not measured here: {', '.join(gone)}" if gone else ""
+
+
+def worst_elements(found: Sequence[Line]) -> Table:
+    """The worst element of each line that has one: index, got, correctly rounded, exact."""
+    heads = (
+        Head("mode"), Head("index"), Head("error, ulp", True), Head("got", True), Head("got, hex", True),
+        Head("correctly rounded", True), Head("correctly rounded, hex", True), Head("exact", True),
+    )  # fmt: skip
+    rows = tuple(
+        (
+            modes(line), Cell(line.row["worst_index"] or numbers.NOT_MEASURED, style="mono"),
+            measured(line.row, JUDGED[0]),
+            *(_digits(line.row[column]) for column in ("worst_got", "worst_got_hex", "worst_rounded",
+                                                       "worst_rounded_hex", "worst_exact")),
+        )
+        for line in found
+        if line.scored and line.row["worst_index"] is not None
+    )  # fmt: skip
+    return Table("Worst element of each result", heads, rows)
+
+
+def _digits(value: float | str | None) -> Cell:
+    if value is None:
+        return Cell(numbers.NOT_MEASURED, style="num")
+    return Cell(value if isinstance(value, str) else f"{value:.9g}", style="num mono")

@@ -1,0 +1,123 @@
+"""The plots: what they draw is the data, and they leave nothing behind."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports import plots
+
+NAMES = ["$\\notmath$ costs 5", "_hidden", "<b> & 'x'", "漢字\n\x01", "long " * 40, ""]
+
+
+def _heat(ulps: list[float | None]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "case": [f"{NAMES[i % len(NAMES)]}{i}" for i in range(len(ulps))],
+            "mode": "torch.cpu",
+            "framework": "torch",
+            "verdict": "rounding",
+            "error_ulp_max": pd.array(ulps, dtype="Float64"),
+        }
+    )
+
+
+def _bins(*bins: tuple[float, float, int], label: str = "a") -> pd.DataFrame:
+    frame = pd.DataFrame(bins, columns=["bin_left_ulp", "bin_right_ulp", "count"])
+    return frame.assign(label=label, framework="torch", note="")
+
+
+def test_the_heat_map_shows_log2_of_the_error_and_its_figure() -> None:
+    figure = plots.heat_map(_heat([0.5, 8.0, 2.0**20, 0.0, None, math.inf]))
+    axes = figure.axes[0]
+    drawn = np.ma.getdata(axes.collections[0].get_array()).ravel()
+    assert drawn[:3].tolist() == [-1.0, 3.0, 20.0]
+    words = [text.get_text().replace("\u2009", "") for text in axes.texts]
+    assert words == ["0.50≈", "8.0≈", "1e6≈", "0≈", "≈", "∞≈"]
+
+
+def test_text_in_the_heat_map_can_be_read() -> None:
+    def light(colour: Any) -> float:
+        parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+        return float(np.dot(parts, [0.2126, 0.7152, 0.0722]))
+
+    figure = plots.heat_map(_heat([2.0 ** (power / 2) for power in range(-2, 40)]))
+    axes = figure.axes[0]
+    mesh = axes.collections[0]
+    for text, value in zip(axes.texts, np.ma.getdata(mesh.get_array()).ravel(), strict=True):
+        low, high = sorted([light(mpl.colors.to_rgb(text.get_color())), light(mesh.to_rgba(value))])
+        assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+def test_the_spread_has_a_line_at_half_an_ulp_and_a_mark_for_each_result() -> None:
+    frame = pd.DataFrame(
+        {
+            "case": ["a", "a", "b", "b"],
+            "framework": ["torch", "both", "tensorflow", "torch"],
+            "error_ulp_rms": [1.0, 16.0, 0.0, math.inf],
+        }
+    )
+    axes = plots.spread(frame).axes[0]
+    assert any(np.allclose(line.get_xdata(), -1.0) for line in axes.lines)
+    places = axes.collections[0].get_offsets()[:, 0].tolist()
+    assert places[:2] == [0.0, 4.0]
+    labels = dict(zip(axes.get_xticks(), [text.get_text() for text in axes.get_xticklabels()], strict=True))
+    assert labels[places[2]] == "0"
+    assert labels[places[3]] == "∞"
+
+
+def test_the_histogram_is_linear_to_half_an_ulp_and_then_a_unit_a_doubling() -> None:
+    heights, edges = plots._steps(
+        _bins((-math.inf, -2.0, 2), (-0.5, 0.5, 8), (0.5, 1.0, 3), (2.0, 4.0, 1), (4.0, math.inf, 0)), 4.0
+    )
+    assert edges == [-5.0, -3.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert heights.tolist() == [0.25, 0.0, 1.0, 0.75, 0.0, 0.25, 0.0]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        _bins((-0.5, 0.5, 7)),
+        _bins((-math.inf, -1e30, 1), (-1e30, 1e30, 5), (1e30, math.inf, 1)),
+        _bins((-math.inf, math.inf, 1)),
+        pd.concat([_bins((-0.5, 0.5, 7), label=name) for name in NAMES[:5]], ignore_index=True),
+    ],
+)
+def test_odd_histograms_are_drawn(frame: pd.DataFrame) -> None:
+    assert plots.svg(plots.histogram(frame)).startswith(b"<svg")
+
+
+@pytest.mark.parametrize("values", [[1.0] * 6, [0.0] * 6, [1e30, 0.0, math.inf, 1.0, 2.0, 3.0], [5.0]])
+def test_odd_maps_are_drawn(values: list[float]) -> None:
+    frame = pd.DataFrame(
+        {
+            "label": "a = b",
+            "row": [i // 3 for i in range(len(values))],
+            "column": [i % 3 for i in range(len(values))],
+            "error_ulp_rms": values,
+        }
+    )
+    assert plots.svg(plots.error_map(frame)).startswith(b"<svg")
+
+
+def test_names_are_not_read_as_mathematics_and_nothing_global_changes() -> None:
+    before = dict(mpl.rcParams)
+    document = plots.svg(plots.heat_map(_heat([1.0] * 6))).decode()
+    assert "$\\notmath$ costs 50" in document
+    assert "&lt;b&gt; &amp; 'x'2" in document
+    assert dict(mpl.rcParams) == before
+
+
+def test_a_missing_library_is_named_with_the_mend() -> None:
+    code = "import sys; sys.modules['seaborn'] = None\nimport reports.terminal\nimport reports.page"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert "seaborn is missing; install precision[plots]" in done.stderr
