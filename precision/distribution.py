@@ -29,16 +29,14 @@ def histogram(found: Errors) -> list[dict[str, Any]]:
 
 
 def error_map(found: Errors) -> list[dict[str, Any]]:
-    """Return rms and mean ulp error of blocks of the output plane as rows.
+    """Return rms and mean error of blocks of the output plane, in ulp of sum|terms|, as rows.
 
     The plane is (H, W) of (N, C, H, W), over samples and channels; of other shapes it is the last axis
     against all the others.
     """
-    ulp = np.where(found.in_ulp, found.ulp, 0.0)
-    if ulp.ndim == 4:
-        planes, weights = ulp.reshape(-1, *ulp.shape[2:]), found.in_ulp.reshape(-1, *ulp.shape[2:])
-    else:
-        planes, weights = ulp.reshape(1, -1, ulp.shape[-1]), found.in_ulp.reshape(1, -1, ulp.shape[-1])
+    error, counted = found.scaled, found.counted
+    shape = (-1, *error.shape[2:]) if error.ndim == 4 else (1, -1, error.shape[-1])
+    planes, weights = error.reshape(shape), counted.reshape(shape)
     if not planes.size:
         return []
     counts = _blocks(weights.sum(axis=0, dtype=np.float64))
@@ -48,8 +46,8 @@ def error_map(found: Errors) -> list[dict[str, Any]]:
         {
             "row": int(row),
             "column": int(column),
-            "error_ulp_rms": float(np.sqrt(squares[row, column] / counts[row, column])),
-            "error_ulp_mean": float(sums[row, column] / counts[row, column]),
+            "error_scaled_ulp_rms": float(np.sqrt(squares[row, column] / counts[row, column])),
+            "error_scaled_ulp_mean": float(sums[row, column] / counts[row, column]),
         }
         for row, column in zip(*np.nonzero(counts), strict=True)
     ]

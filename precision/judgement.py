@@ -44,7 +44,7 @@ class Reference:
     probe_bound: Float64
     bounds: Mapping[str, Float64]
     terms: int
-    plain_rms_ulp: float | None
+    plain: Row
     inputs: Mapping[str, str]
     arrays: Mapping[str, Float32]
 
@@ -80,7 +80,7 @@ def reference_of(case: Case) -> Reference:
         error_bound(case.op, probe, probe_params, probe_truth),
         bounds,
         terms(case.op, arrays, params),
-        scores(truth, plain)["error_ulp_rms"],
+        scores(truth, plain),
         {"data": checksum(arrays), "probe": checksum(probe)},
         arrays,
     )
@@ -106,7 +106,7 @@ def case_row(reference: Reference, order: int) -> Row:
         "condition_max": largest,
         "truth_tiers": json.dumps({name: int(count) for name, count in truth.tiers.items()}),
         "truth_uncertainty_ulp_max": _largest(truth.uncertainty_ulp(np.float32)),
-        "plain_error_ulp_rms": reference.plain_rms_ulp,
+        "plain_error_ulp_median": reference.plain["error_ulp_median"],
     }
 
 
@@ -172,13 +172,13 @@ class CaseJudge:
             found = errors(truth, output)
             shares = {name: largest_share(found, bound) for name, bound in bounds.items()}
             figures = scores(truth, found)
-            plain = self.reference.plain_rms_ulp
+            plain = self.reference.plain["error_abs_rms"]
             figures |= {
                 "bound_deterministic_over_magnitude": bound_over_magnitude(truth, bounds["deterministic"]),
                 "bound_probabilistic_over_magnitude": bound_over_magnitude(truth, bounds["probabilistic"]),
                 "error_over_bound_max": shares["deterministic"],
-                "error_over_plain": figures["error_ulp_rms"] / plain
-                if plain and figures["error_ulp_rms"]
+                "error_over_plain": figures["error_abs_rms"] / plain
+                if plain and figures["error_abs_rms"] is not None
                 else None,
                 "truth_uncertainty_ulp_max": _largest(truth.uncertainty_ulp(np.float32)),
             }

@@ -20,7 +20,7 @@ import mpmath
 import numpy as np
 from numpy.typing import NDArray
 
-from reference import Truth
+from reference import Truth, formats
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -37,6 +37,8 @@ class Errors:
     """output - truth; 0 where `counted` is False."""
     ulp: Float64
     """The same in float32 ulp of the truth; 0 where `in_ulp` is False."""
+    scaled: Float64
+    """The error in float32 ulp of sum|terms|; equal to `ulp` up to a factor of 2 where nothing cancels."""
     counted: Bool
     """Both sides finite."""
     in_ulp: Bool
@@ -55,7 +57,8 @@ def errors(truth: Truth, output: Float32) -> Errors:
         zero = (truth.value == 0) & (truth.residual == 0) & (truth.bound == 0)
         in_ulp = counted & ~(zero & (output != 0))
         ulp = np.where(in_ulp, absolute / truth.ulp(np.float32), 0.0)
-    return Errors(output, rounded, absolute, ulp, counted, in_ulp, ~counted & ~same)
+        scaled = np.where(counted, absolute / formats.ulp(truth.magnitude, formats.BINARY32), 0.0)
+    return Errors(output, rounded, absolute, ulp, scaled, counted, in_ulp, ~counted & ~same)
 
 
 def scores(truth: Truth, found: Errors) -> dict[str, Any]:
@@ -72,9 +75,13 @@ def scores(truth: Truth, found: Errors) -> dict[str, Any]:
         "error_abs_max": _figure(np.max, absolute),
         "error_abs_mean": _figure(np.mean, absolute),
         "error_abs_rms": _figure(_rms, absolute),
+        "error_ulp_median": _figure(np.median, np.abs(ulp)),
+        "error_ulp_p99": _figure(_p99, np.abs(ulp)),
         "error_ulp_max": _figure(np.max, np.abs(ulp)),
         "error_ulp_rms": _figure(_rms, ulp),
         "error_ulp_mean": _figure(np.mean, ulp),
+        "error_scaled_ulp_max": _figure(np.max, np.abs(found.scaled[counted])),
+        "error_scaled_ulp_rms": _figure(_rms, found.scaled[counted]),
         "share_correctly_rounded": _figure(np.mean, equal),
         "relative_l2": _ratio(_norm(absolute), _norm(exact)),
         "cosine": cosine,
@@ -126,24 +133,37 @@ def _worst(truth: Truth, found: Errors) -> dict[str, Any]:
     """Return where the worst element is, and what stands there."""
     if not found.output.size:
         return dict.fromkeys(
-            ("worst_index", "worst_got", "worst_rounded", "worst_got_hex", "worst_rounded_hex", "worst_exact")
+            (
+                "worst_index",
+                "worst_condition",
+                "worst_got",
+                "worst_rounded",
+                "worst_got_hex",
+                "worst_rounded_hex",
+                "worst_exact",
+            )
         )
-    if found.nonfinite.any():
-        flat = int(np.argmax(found.nonfinite))
-    elif (found.counted & ~found.in_ulp).any():
-        flat = int(np.argmax(np.where(found.in_ulp, 0.0, np.abs(found.absolute))))
-    else:
-        flat = int(np.argmax(np.abs(found.ulp)))
+    badness = np.where(found.nonfinite, np.inf, np.abs(found.scaled))
+    flat = int(np.argmax(badness))
     index = np.unravel_index(flat, found.output.shape)
     got, rounded = float(found.output[index]), float(found.rounded[index])
     return {
         "worst_index": json.dumps([int(i) for i in index]),
+        "worst_condition": _at(truth, index),
         "worst_got": got,
         "worst_rounded": rounded,
         "worst_got_hex": got.hex(),
         "worst_rounded_hex": rounded.hex(),
         "worst_exact": decimal(float(truth.value[index]), float(truth.residual[index])),
     }
+
+
+def _at(truth: Truth, index: tuple[Any, ...]) -> float | None:
+    """Condition of one element; missing where the truth is not finite, infinite where it is zero."""
+    value, magnitude = abs(float(truth.value[index])), float(truth.magnitude[index])
+    if not math.isfinite(value) or not magnitude:
+        return None
+    return magnitude / value if value else math.inf
 
 
 def decimal(value: float, residual: float) -> str:
@@ -158,6 +178,11 @@ def decimal(value: float, residual: float) -> str:
 
 def _figure(function: Any, values: Any) -> float | None:
     return float(function(values)) if np.size(values) else None
+
+
+def _p99(values: Float64) -> float:
+    # A value that occurs, not one between two: "99 % of the elements have at most this error".
+    return float(np.quantile(values, 0.99, method="inverted_cdf"))
 
 
 def _rms(values: Float64) -> float:

@@ -118,8 +118,8 @@ def lines(rows: Iterable[Row]) -> list[Line]:
 
 
 def severity(row: Row) -> tuple[int, float]:
-    """Sort key, worst first: what rounding does not explain, then errors, then by largest ulp error."""
-    ulp = row["error_ulp_max"]
+    """Sort key, worst first: what rounding does not explain, then errors, then by median ulp error."""
+    ulp = row["error_ulp_median"]
     return _RANKS.get(row["verdict"], 0), -(ulp if ulp is not None else -1.0)
 
 

@@ -41,7 +41,7 @@ def _exhibit(document: bytes, alt: str, caption: str, table: Table) -> Exhibit:
 
 
 def heat_map(rows: Sequence[Row], titles: Mapping[str, str]) -> Exhibit | None:
-    """Largest error of every cell; of several outputs the worst.  None if there is no cell."""
+    """Median error of every cell; of several outputs the worst.  None if there is no cell."""
     cells = per_cell(rows)
     if not cells:
         return None
@@ -51,17 +51,22 @@ def heat_map(rows: Sequence[Row], titles: Mapping[str, str]) -> Exhibit | None:
             "mode": row["mode"],
             "framework": row["framework"],
             "verdict": row["verdict"],
-            "error_ulp_max": row["error_ulp_max"],
+            "error_ulp_median": row["error_ulp_median"],
         }
         for row in cells
     ]
-    known = [row for row in cells if row["error_ulp_max"] is not None]
-    alt = f"Heat map of the largest error in ulp of {numbers.times(len(cells), 'cell')}."
+    known = [row for row in cells if row["error_ulp_median"] is not None]
+    alt = f"Heat map of the median error in ulp of {numbers.times(len(cells), 'cell')}."
     if known:
-        worst = max(known, key=lambda row: row["error_ulp_max"])
-        alt += f" Largest: {numbers.figure(worst['error_ulp_max'])} ulp, {worst['case']} in {worst['mode']}."
+        worst = max(known, key=lambda row: row["error_ulp_median"])
+        alt += (
+            f" Largest: {numbers.figure(worst['error_ulp_median'])} ulp, {worst['case']} in {worst['mode']}."
+        )
     signs = ", ".join(f"{sign} {verdict}" for verdict, sign in numbers.SIGNS.items())
-    caption = f"Largest error of each cell in ulp, darker is worse (log2 colours). Signs: {signs}."
+    caption = (
+        "Typical (median) error of each cell in ulp of the truth, darker is worse (log2 colours). "
+        f"Signs: {signs}."
+    )
     return _exhibit(plots.svg(plots.heat_map(pd.DataFrame(shown))), alt, caption, _heat_table(cells, titles))
 
 
@@ -72,12 +77,12 @@ def _heat_table(cells: Sequence[Row], titles: Mapping[str, str]) -> Table:
         (Cell(titles[case], link=anchor("case", case)), *(_heat_cell(at[case, mode]) for mode in modes))
         for case in dict.fromkeys(row["case"] for row in cells)
     )
-    return Table("Largest error in ulp", (Head("case"), *(Head(mode, True) for mode in modes)), rows)
+    return Table("Median error in ulp", (Head("case"), *(Head(mode, True) for mode in modes)), rows)
 
 
 def _heat_cell(row: Row) -> Cell:
     sign = numbers.SIGNS.get(row["verdict"], "?")
-    value = row["error_ulp_max"]
+    value = row["error_ulp_median"]
     if value is None:
         return Cell(f"{sign} {row['verdict']}", style="num")
     return Cell(f"{numbers.figure(value)} {sign}", repr(value), "num")
@@ -85,33 +90,39 @@ def _heat_cell(row: Row) -> Cell:
 
 def spread(found: Sequence[Line], frameworks: Mapping[str, str], titles: Mapping[str, str]) -> Exhibit | None:
     """rms error of every distinct result.  None if none is measured."""
-    known = [line for line in found if line.row["error_ulp_rms"] is not None]
+    known = [line for line in found if line.row["error_scaled_ulp_rms"] is not None]
     if not known:
         return None
     shown = [
         {
             "case": titles[line.row["case"]],
             "framework": framework(line, frameworks),
-            "error_ulp_rms": line.row["error_ulp_rms"],
+            "error_scaled_ulp_rms": line.row["error_scaled_ulp_rms"],
         }
         for line in known
     ]
-    values = [line.row["error_ulp_rms"] for line in known]
+    values = [line.row["error_scaled_ulp_rms"] for line in known]
     below = sum(value <= 0.5 for value in values)
     alt = (
         f"Root mean square error of {numbers.times(len(known), 'distinct result')}, from "
-        f"{numbers.figure(min(values))} to {numbers.figure(max(values))} ulp; {below} at 0.5 ulp or less."
+        f"{numbers.figure(min(values))} to {numbers.figure(max(values))} ulp of Σ|terms|; "
+        f"{below} at 0.5 ulp or less."
     )
     caption = (
-        "One mark a distinct result; further left is better. The line at 0.5 ulp is the largest error of a "
-        "correctly rounded element. Errors of 0 are drawn at the left end."
+        "One mark a distinct result; further left is better. The unit is one ulp of Σ|terms|, the sum's own "
+        "scale: what cancels in the data does not count against the arithmetic. The line at 0.5 is one "
+        "rounding at that scale. Errors of 0 are drawn at the left end."
     )
-    heads = (Head("case"), Head("modes with these bits"), Head("rms ulp", True))
+    heads = (Head("case"), Head("modes with these bits"), Head("rms, ulp of Σ|terms|", True))
     rows = tuple(
         (
             Cell(titles[line.row["case"]], link=anchor("case", line.row["case"])),
             Cell(output_label(line) + line.label, style="modes"),
-            Cell(numbers.figure(line.row["error_ulp_rms"]), repr(line.row["error_ulp_rms"]), "num"),
+            Cell(
+                numbers.figure(line.row["error_scaled_ulp_rms"]),
+                repr(line.row["error_scaled_ulp_rms"]),
+                "num",
+            ),
         )
         for line in known
     )
@@ -139,7 +150,7 @@ class CaseData:
 
     def __init__(self, results: Results, case: str) -> None:
         self._histograms = _split(results.histograms, case, "bin_left_ulp", "bin_right_ulp")
-        self._maps = _split(results.maps, case, "error_ulp_rms")
+        self._maps = _split(results.maps, case, "error_scaled_ulp_rms")
 
     def histogram(self, line: Line) -> pd.DataFrame | None:
         """Bins of the line's first mode; None if there are none."""
@@ -191,8 +202,8 @@ def _names(found: Sequence[Line], frameworks: Mapping[str, str]) -> list[str]:
 
 
 def _note(line: Line) -> str:
-    rms, rounded = line.row["error_ulp_rms"], line.row["share_correctly_rounded"]
-    return f"rms {numbers.figure(rms)}, rounded {numbers.share(rounded)}"
+    median, rounded = line.row["error_ulp_median"], line.row["share_correctly_rounded"]
+    return f"median {numbers.figure(median)}, rounded {numbers.share(rounded)}"
 
 
 def _bins(names: Sequence[str], parts: Sequence[pd.DataFrame]) -> Table:
@@ -220,15 +231,18 @@ def error_map(found: Sequence[Line], data: CaseData, frameworks: Mapping[str, st
         return None
     names = _names([line for line, _ in have], frameworks)
     parts = [
-        blocks[["row", "column", "error_ulp_rms"]].assign(label=name)
+        blocks[["row", "column", "error_scaled_ulp_rms"]].assign(label=name)
         for name, (_, blocks) in zip(names, have, strict=True)
     ][:MOST_MAPS]
     alt = "Maps of the rms error over the output plane. " + "; ".join(
-        f"{name}: {numbers.figure(float(part['error_ulp_rms'].min()))} to "
-        f"{numbers.figure(float(part['error_ulp_rms'].max()))} ulp"
+        f"{name}: {numbers.figure(float(part['error_scaled_ulp_rms'].min()))} to "
+        f"{numbers.figure(float(part['error_scaled_ulp_rms'].max()))} ulp of Σ|terms|"
         for name, part in zip(names, parts, strict=False)
     )
-    caption = "rms error of blocks of the output plane, over samples and channels. Darker is worse."
+    caption = (
+        "rms error of blocks of the output plane in ulp of Σ|terms|, over samples and channels. "
+        "Darker is worse."
+    )
     if len(have) > MOST_MAPS:
         caption += f" The first {MOST_MAPS} of {len(have)} results."
     document = plots.svg(plots.error_map(pd.concat(parts, ignore_index=True)))
@@ -237,7 +251,10 @@ def error_map(found: Sequence[Line], data: CaseData, frameworks: Mapping[str, st
 
 def _blocks(names: Sequence[str], parts: Sequence[pd.DataFrame]) -> Table:
     at = [
-        {(int(r), int(c)): v for r, c, v in zip(p["row"], p["column"], p["error_ulp_rms"], strict=True)}
+        {
+            (int(r), int(c)): v
+            for r, c, v in zip(p["row"], p["column"], p["error_scaled_ulp_rms"], strict=True)
+        }
         for p in parts
     ]
     places = sorted({place for blocks in at for place in blocks})
@@ -249,7 +266,7 @@ def _blocks(names: Sequence[str], parts: Sequence[pd.DataFrame]) -> Table:
         for row, column in places
     )
     heads = (Head("block row, column"), *(Head(name, True) for name in names[: len(parts)]))
-    return Table("rms error in ulp of each block", heads, rows)
+    return Table("rms error of each block, in ulp of Σ|terms|", heads, rows)
 
 
 def _real(value: Any) -> float | None:

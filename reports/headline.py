@@ -77,16 +77,24 @@ def _join(parts: Sequence[str]) -> str:
 
 
 def _worst(scored: Sequence[Row]) -> Number:
-    measured = [row for row in scored if row["error_ulp_max"] is not None]
-    label = "largest error, in ulp"
+    """The largest error at the scale of its own sum: cancelling data cannot inflate it."""
+    measured = [row for row in scored if row["error_scaled_ulp_max"] is not None]
+    label = "ulp of Σ|terms|: largest error"
     if not measured:
         return Number(numbers.NOT_MEASURED, label, "no cell has an error in ulp")
-    worst = max(measured, key=lambda row: row["error_ulp_max"])
-    detail = f"{worst['case']} in {worst['mode']} ({worst['verdict']})"
-    within = [row["error_ulp_max"] for row in measured if row["verdict"] in ("exact", "rounding")]
+    worst = max(measured, key=lambda row: row["error_scaled_ulp_max"])
+    detail = _where(worst)
+    within = [row for row in measured if row["verdict"] in ("exact", "rounding")]
     if within and worst["verdict"] in CONCERN:
-        detail += f"; by rounding alone {numbers.figure(max(within))}"
-    return Number(numbers.figure(worst["error_ulp_max"]), label, detail)
+        most = max(within, key=lambda row: row["error_scaled_ulp_max"])
+        detail += f"; by rounding alone {numbers.figure(most['error_scaled_ulp_max'])}: {_where(most)}"
+    return Number(numbers.figure(worst["error_scaled_ulp_max"]), label, detail)
+
+
+def _where(row: Row) -> str:
+    verdict = f" ({row['verdict']})" if row["verdict"] in CONCERN else ""
+    index = f" at {row['worst_index']}" if row["worst_index"] else ""
+    return f"{row['case']} in {row['mode']}{index}{verdict}"
 
 
 def _rounded(scored: Sequence[Row]) -> Number:

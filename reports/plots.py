@@ -95,9 +95,9 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def heat_map(frame: pd.DataFrame) -> Figure:
-    """log2 of the largest ulp error for cases (down) and modes (across), with the verdict's sign.
+    """log2 of the median ulp error for cases (down) and modes (across), with the verdict's sign.
 
-    Columns: `case`, `mode`, `framework`, `verdict`, `error_ulp_max` (ulp, may be missing); both
+    Columns: `case`, `mode`, `framework`, `verdict`, `error_ulp_median` (ulp, may be missing); both
     axes are in order of appearance.
     """
     cases, modes = list(dict.fromkeys(frame["case"])), list(dict.fromkeys(frame["mode"]))
@@ -106,7 +106,7 @@ def heat_map(frame: pd.DataFrame) -> Figure:
     words = np.full(values.shape, "", dtype=object)
     for (case, mode), row in at.items():
         where = cases.index(case), modes.index(mode)
-        ulp = _real(row["error_ulp_max"])
+        ulp = _real(row["error_ulp_median"])
         sign = numbers.SIGNS.get(row["verdict"], "?")
         values[where] = np.nan if ulp is None else np.log2(np.clip(ulp, 0.25, 2.0**200))
         words[where] = sign if ulp is None else f"{numbers.short(ulp)}\u2009{sign}"
@@ -119,7 +119,7 @@ def heat_map(frame: pd.DataFrame) -> Figure:
         sns.heatmap(
             values, ax=axes, mask=np.isnan(values), cmap="rocket_r", vmin=-1, vmax=_LARGEST_LOG2,
             linewidths=0.8, linecolor=_PAPER,
-            cbar_kws={"label": "largest error, ulp", "fraction": 0.02, "pad": 0.012, "extend": "both"},
+            cbar_kws={"label": "median error, ulp", "fraction": 0.02, "pad": 0.012, "extend": "both"},
         )  # fmt: skip
         colours = axes.collections[0].to_rgba(values.ravel()).reshape(*values.shape, 4)
         for (y, x), word in np.ndenumerate(words):
@@ -152,10 +152,10 @@ def _powers(axes: Axes) -> None:
 def spread(frame: pd.DataFrame) -> Figure:
     """rms error (ulp, log2 axis) of every distinct result, one row a case, shape and colour a framework.
 
-    Columns: `case`, `framework` (torch, tensorflow or both), `error_ulp_rms` (ulp).
+    Columns: `case`, `framework` (torch, tensorflow or both), `error_scaled_ulp_rms` (ulp of Σ|terms|).
     """
     cases = list(dict.fromkeys(frame["case"]))
-    rms = frame["error_ulp_rms"].to_numpy(dtype=float)
+    rms = frame["error_scaled_ulp_rms"].to_numpy(dtype=float)
     powers = np.log2(np.clip(rms, _LEAST, 2.0**120))
     ticks = _power_ticks(powers[(rms > 0) & np.isfinite(rms)])
     step = ticks[1] - ticks[0]
@@ -185,7 +185,11 @@ def spread(frame: pd.DataFrame) -> Figure:
         axes.set_yticks(range(len(cases)), [_label(case, 40) for case in cases])
         words = ["0", *(_power(tick) for tick in ticks), *(numbers.INFINITE for _ in infinite)]
         axes.set_xticks([zero, *ticks, *infinite], words)
-        axes.set(ylim=(len(cases) - 0.5, -0.5), ylabel="", xlabel="rms error, ulp (further left is better)")
+        axes.set(
+            ylim=(len(cases) - 0.5, -0.5),
+            ylabel="",
+            xlabel="rms error, ulp of Σ|terms| (further left is better)",
+        )
         axes.set_xlim(zero - 0.4 * step, end + step * len(infinite))
         axes.grid(axis="both", color=_FAINT, linewidth=0.6)
         axes.set_axisbelow(True)
@@ -293,10 +297,10 @@ def _tick(value: float) -> str:
 def error_map(frame: pd.DataFrame) -> Figure:
     """rms error (ulp, log2 colours) over the output plane, one panel a result, one scale for all.
 
-    Columns: `label`, `row`, `column` (blocks of the plane), `error_ulp_rms` (ulp).
+    Columns: `label`, `row`, `column` (blocks of the plane), `error_scaled_ulp_rms`.
     """
     labels = list(dict.fromkeys(frame["label"]))
-    every = frame["error_ulp_rms"].to_numpy(dtype=float)
+    every = frame["error_scaled_ulp_rms"].to_numpy(dtype=float)
     every = np.clip(every[np.isfinite(every)], _LEAST, 2.0**120)
     low, high = (float(every.min()), float(every.max())) if len(every) else (0.5, 1.0)
     high = max(high, 2 * low)  # a flat picture shall look flat, and good
@@ -309,7 +313,7 @@ def error_map(frame: pd.DataFrame) -> Figure:
             part = frame[frame["label"] == label]
             plane = np.full((tall, wide), np.nan)
             plane[part["row"].to_numpy(dtype=int), part["column"].to_numpy(dtype=int)] = np.clip(
-                part["error_ulp_rms"].to_numpy(dtype=float, na_value=np.nan), _LEAST, 2.0**120
+                part["error_scaled_ulp_rms"].to_numpy(dtype=float, na_value=np.nan), _LEAST, 2.0**120
             )
             picture = axes.imshow(plane, norm=LogNorm(low, high), cmap="rocket_r", interpolation="none")
             axes.set_title(_wrapped(label), fontsize=7.5)
@@ -319,7 +323,7 @@ def error_map(frame: pd.DataFrame) -> Figure:
         whole = whole[:: max(1, -(-len(whole) // 6))]
         bar.set_ticks(list(2.0**whole), labels=[_power(power) for power in whole])
         bar.ax.minorticks_off()
-        bar.set_label("rms error, ulp", fontsize=8)
+        bar.set_label("rms error, ulp of Σ|terms|", fontsize=8)
         bar.ax.tick_params(labelsize=7.5)
     return figure
 

@@ -80,9 +80,13 @@ SCORES = (
     _real("error_abs_max", "largest |output - truth|"),
     _real("error_abs_mean", "mean |output - truth|"),
     _real("error_abs_rms", "root mean square of output - truth"),
+    _real("error_ulp_median", "median |output - truth| in float32 ulp of the truth"),
+    _real("error_ulp_p99", "99 % of the elements have at most this error, in ulp of the truth"),
     _real("error_ulp_max", "largest |output - truth| in float32 ulp of the truth"),
     _real("error_ulp_rms", "root mean square error in float32 ulp of the truth"),
     _real("error_ulp_mean", "mean signed error in float32 ulp of the truth (bias)"),
+    _real("error_scaled_ulp_max", "largest |output - truth| in float32 ulp of sum of |terms|"),
+    _real("error_scaled_ulp_rms", "root mean square error in float32 ulp of sum of |terms|"),
     _real("share_correctly_rounded", "share of elements equal to the truth rounded to float32"),
     _real("relative_l2", "||output - truth|| / ||truth||"),
     _real("cosine", "cosine of the angle between output and truth, never above 1"),
@@ -97,13 +101,14 @@ SCORES = (
     _integer("zero_truth_mismatches", "elements whose truth is 0 and whose output is not"),
     _integer("nonfinite_mismatches", "elements where NaN or Inf differ from the truth's"),
     _integer("signed_zero_mismatches", "elements that are 0 in both, with the other sign"),
-    _real("error_over_plain", "rms error / rms error of a plain float32 evaluation"),
+    _real("error_over_plain", "rms absolute error / that of a plain float32 evaluation"),
     _integer("probe_mismatches", "elements that are off on the small-integer probe"),
     _real("probe_error_abs_max", "largest error on the small-integer probe"),
     _integer("repeat_distinct", "distinct results over the repeats of the same call"),
     _integer("bits_group", "modes of one case with the same number gave identical bits"),
     _text("bits_sha256", "SHA-256 of the output's bytes", nullable=True),
-    _text("worst_index", "index of the largest ulp error, as [n, c, h, w]", nullable=True),
+    _text("worst_index", "index of the largest scaled error, as [n, c, h, w]", nullable=True),
+    _real("worst_condition", "sum of |terms| / |truth| there"),
     _real("worst_got", "the output there"),
     _real("worst_rounded", "the correctly rounded float32 there"),
     _text("worst_got_hex", "the output there as a hexadecimal float", nullable=True),
@@ -129,7 +134,7 @@ CASES = (
     _real("condition_max", "largest condition of the elements"),
     _json("truth_tiers", "elements certified by each tier of the reference"),
     _real("truth_uncertainty_ulp_max", "largest half-width of the certified truth, in ulp"),
-    _real("plain_error_ulp_rms", "rms error of the plain float32 evaluation, in ulp"),
+    _real("plain_error_ulp_median", "median error of the plain float32 evaluation, in ulp of the truth"),
 )
 
 MODES = (
@@ -157,8 +162,8 @@ MAPS = (
     *_CELL,
     _integer("row", "block row over the output plane", nullable=False),
     _integer("column", "block column over the output plane", nullable=False),
-    _real("error_ulp_rms", "rms error of the block over samples and channels, in ulp"),
-    _real("error_ulp_mean", "mean signed error of the block, in ulp"),
+    _real("error_scaled_ulp_rms", "rms error of the block, in ulp of sum of |terms|"),
+    _real("error_scaled_ulp_mean", "mean signed error of the block, in ulp of sum of |terms|"),
 )
 
 TABLES: Mapping[str, tuple[Column, ...]] = {

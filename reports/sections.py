@@ -92,13 +92,14 @@ def _case(
 
 
 def _summary(scored: Sequence[Line]) -> str:
-    """The range of rms errors and how many distinct results there are."""
+    """The range of median errors and how many distinct results there are."""
     modes = sum(len(line.modes) for line in scored)
-    rms = [line.row["error_ulp_rms"] for line in scored if line.row["error_ulp_rms"] is not None]
+    typical = [line.row["error_ulp_median"] for line in scored if line.row["error_ulp_median"] is not None]
     text = f"{numbers.times(len(scored), 'distinct result')} from {numbers.times(modes, 'score')}"
-    if not rms:
+    if not typical:
         return text if scored else "No mode was scored."
-    return f"{text}; rms error from {numbers.figure(min(rms))} to {numbers.figure(max(rms))} ulp."
+    low, high = numbers.figure(min(typical)), numbers.figure(max(typical))
+    return f"{text}; median error from {low} to {high} ulp."
 
 
 def _facts(case: Row) -> tuple[Fact, ...]:
@@ -116,7 +117,7 @@ def _facts(case: Row) -> tuple[Fact, ...]:
         ("elements", numbers.count(case["elements"])),
         ("condition Σ|terms| / |truth|", f"median {condition[0]}, largest {condition[1]}"),
         ("elements of the truth certified by", certified),
-        ("plain float32, rms ulp", numbers.figure(case["plain_error_ulp_rms"])),
+        ("plain float32, median error", f"{numbers.figure(case['plain_error_ulp_median'])} ulp"),
     )
 
 
@@ -129,7 +130,8 @@ def _worst(line: Line | None) -> Worst | None:
         ("got", _both(row["worst_got"], row["worst_got_hex"])),
         ("correctly rounded", _both(row["worst_rounded"], row["worst_rounded_hex"])),
         ("exact", row["worst_exact"] or numbers.NOT_MEASURED),
-        ("error", f"{numbers.figure(row['error_ulp_max'])} ulp"),
+        ("error", f"{numbers.figure(row['error_scaled_ulp_max'])} ulp of Σ|terms|"),
+        ("condition there", numbers.figure(row["worst_condition"])),
     )
     return Worst(tables.output_label(line) + line.label, facts)
 

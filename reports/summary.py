@@ -10,7 +10,7 @@ from reports.cells import Line, absent, grid, in_order, lines, worst_first
 from reports.headline import headline
 from reports.store import Results
 
-_HEADS = ("case", "mode", "verdict", "evidence", "max ulp", "rms ulp", "bias ulp", "rounded", "reason")
+_HEADS = ("case", "mode", "verdict", "evidence", "median ulp", "99 % ulp", "max ulp", "rounded", "reason")
 
 
 def markdown(results: Results) -> str:
@@ -30,7 +30,8 @@ def markdown(results: Results) -> str:
         parts.append(_table(found))
         parts.append(
             "Smaller is better, but for *rounded* (share of elements equal to the correctly rounded truth), "
-            "where larger is. Modes joined by `=` gave identical bits; *bias* is the mean signed error."
+            "where larger is. Errors are in float32 ulp of the truth: median, 99 % of the elements, largest. "
+            "Modes joined by `=` gave identical bits."
         )
     if away:
         parts.append("## Not run")
@@ -68,12 +69,10 @@ def _table(found: Sequence[Line]) -> str:
 def _row(line: Line) -> tuple[str, ...]:
     row = line.row
     output = f" ({_escape(row['output'])})" if row["output"] not in ("", "output", None) else ""
-    figures = ("",) * 4
+    figures: tuple[str, ...] = ("",) * 4
     if line.scored:
         figures = (
-            numbers.figure(row["error_ulp_max"]),
-            numbers.figure(row["error_ulp_rms"]),
-            numbers.signed(row["error_ulp_mean"]),
+            *(numbers.figure(row[f"error_ulp_{name}"]) for name in ("median", "p99", "max")),
             numbers.share(row["share_correctly_rounded"]),
         )
     verdict = f"{numbers.SIGNS.get(line.verdict, '?')} {line.verdict}"

@@ -72,7 +72,9 @@ def _cosine(value: float | None) -> str:
 
 
 JUDGED = (
-    Measure("error_ulp_max", "max ulp", numbers.figure, "largest error in float32 ulp; smaller is better"),
+    Measure("error_ulp_median", "median ulp", numbers.figure, "median error in float32 ulp of the truth"),
+    Measure("error_ulp_p99", "99 % ulp", numbers.figure, "99 % of the elements have at most this error"),
+    Measure("error_ulp_max", "max ulp", numbers.figure, "largest error; huge where the truth is nearly 0"),
     Measure("error_ulp_rms", "rms ulp", numbers.figure, "root mean square error; smaller is better"),
     Measure("error_ulp_mean", "bias ulp", numbers.signed, "mean signed error; nearer 0 is better"),
     Measure("share_correctly_rounded", "rounded", numbers.share, "share correctly rounded; larger is better"),
@@ -82,6 +84,8 @@ JUDGED = (
 )
 
 FURTHER = (
+    Measure("error_scaled_ulp_max", "max, ulp of Σ|terms|", numbers.figure, "largest error at that scale"),
+    Measure("error_scaled_ulp_rms", "rms, ulp of Σ|terms|", numbers.figure, "rms error at that scale"),
     Measure("error_abs_mean", "mean abs", numbers.figure, "mean absolute error"),
     Measure("error_abs_rms", "rms abs", numbers.figure, "root mean square absolute error"),
     Measure("error_over_magnitude_max", "error / Σ|terms|", numbers.figure, "the arithmetic's own error"),

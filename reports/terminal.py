@@ -28,9 +28,9 @@ _STYLES = {
 _MODE, _VERDICT, _FIGURE = 42, 25, 8
 _INDENT = "  "
 _LEGEND = (
-    "Errors in float32 ulp of the truth; bias: their signed mean; rounded: share of elements equal to the "
-    "correctly rounded truth; '=' joins modes whose outputs are identical to the bit, '.x' is short for the "
-    "whole name before it with .x added."
+    "Errors in float32 ulp of the truth: median, 99 % of the elements, largest; rounded: share of elements "
+    "equal to the correctly rounded truth; '=' joins modes whose outputs are identical to the bit, '.x' is "
+    "short for the whole name before it with .x added."
 )
 
 
@@ -38,8 +38,8 @@ def print_summary(results: Results, console: Console, rows: int = 40) -> None:
     """Print the verdict, at most `rows` telling lines of cells, worst first, and what was not run.
 
     A line is one case and the modes that gave identical bits (joined by '='); errors are in
-    float32 ulp of the truth, 'bias' is their mean with its sign, 'rounded' is the share of elements
-    equal to the correctly rounded truth.  Where not all can be shown, the worst line of each
+    float32 ulp of the truth (median, 99 % of the elements, largest), 'rounded' is the share of
+    elements equal to the correctly rounded truth.  Where not all can be shown, the worst line of each
     case is kept first, then those of each framework's first mode, then the best of each case.
     Uses `scores`, `cases` and `modes`.
     """
@@ -127,7 +127,7 @@ def _columns(first: str, second: str, figures: Iterable[str]) -> str:
 
 
 def _header() -> Text:
-    heads = ("max ulp", "rms ulp", "bias", "rounded")
+    heads = ("median", "99 %", "max ulp", "rounded")
     return Text(_columns("case, modes with the same bits", "verdict, evidence", heads))
 
 
@@ -165,8 +165,8 @@ def _reason(line: Line, told: set[str]) -> list[Text]:
 
 
 def _figures(row: Row) -> list[str]:
-    figures = [numbers.figure(row["error_ulp_max"]), numbers.figure(row["error_ulp_rms"])]
-    figures += [numbers.signed(row["error_ulp_mean"]), numbers.share(row["share_correctly_rounded"])]
+    figures = [numbers.figure(row[f"error_ulp_{name}"]) for name in ("median", "p99", "max")]
+    figures.append(numbers.share(row["share_correctly_rounded"]))
     return ["–" if figure == numbers.NOT_MEASURED else figure for figure in figures]
 
 

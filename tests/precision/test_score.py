@@ -169,6 +169,6 @@ def test_map_shows_the_place():
     output = np.ones((2, 3, 5, 40), dtype=np.float32)
     output[1, 2, 3, 39] += np.float32(2**-20)
     blocks = error_map(errors(truth, output))
-    hot = [(block["row"], block["column"]) for block in blocks if block["error_ulp_rms"] > 0]
+    hot = [(block["row"], block["column"]) for block in blocks if block["error_scaled_ulp_rms"] > 0]
     assert hot == [(3, 23)]
     assert len(blocks) == 5 * 24

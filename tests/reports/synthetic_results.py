@@ -68,8 +68,8 @@ def results() -> Results:
                     )
                 if case[2] == "conv2d":
                     maps += [
-                        cell | {"row": r, "column": c, "error_ulp_rms": spread * (1 + 0.2 * random.random())}
-                        | {"error_ulp_mean": 0.1 * spread}
+                        cell | {"row": r, "column": c, "error_scaled_ulp_mean": 0.1 * spread}
+                        | {"error_scaled_ulp_rms": spread * (1 + 0.2 * random.random())}
                         for r in range(4) for c in range(8)
                     ]  # fmt: skip
         scores += [
@@ -119,7 +119,9 @@ def _score(number: int, case: Any, mode: Any, output: str) -> dict[str, Any]:
     return row | {
         "verdict": verdict, "evidence": evidence, "reason": reason, "elements": case[4],
         "error_abs_max": rms * 4e-7, "error_abs_mean": rms * 0.8e-7, "error_abs_rms": rms * 1e-7,
-        "error_ulp_max": rms * 4.5, "error_ulp_rms": rms, "error_ulp_mean": -0.01 * rms,
+        "error_ulp_median": rms * 0.67, "error_ulp_p99": rms * 2.6, "error_ulp_max": rms * 4.5,
+        "error_scaled_ulp_max": rms * 4.4, "error_scaled_ulp_rms": rms, "worst_condition": 1.5,
+         "error_ulp_rms": rms, "error_ulp_mean": -0.01 * rms,
         "share_correctly_rounded": 1.0 if rms == 0 else min(1.0, 0.4 / max(rms, 0.4)),
         "relative_l2": rms * 3e-8, "cosine": 1.0 - rms * 1e-12, "angle_rad": rms * 1e-8,
         "error_over_magnitude_max": rms * 2e-8, "bound_deterministic_over_magnitude": case[3] * 6e-8,
@@ -144,7 +146,7 @@ def _case(number: int, case: Any) -> dict[str, Any]:
         "data": "uniform in [0, 1), seed 7", "note": "made up to exercise the report", "terms": terms,
         "elements": elements, "condition_median": 1.0, "condition_max": 1.5,
         "truth_tiers": json.dumps({"float64": elements - 3, "split": 3}), "truth_uncertainty_ulp_max": 1e-6,
-        "plain_error_ulp_rms": scale,
+        "plain_error_ulp_median": scale,
     }  # fmt: skip
 
 

@@ -119,7 +119,15 @@ def test_pictures_have_words_and_tables_have_headings(report: str) -> None:
 
 def test_every_figure_is_the_frames_own(results: Results, report: str) -> None:
     shown = set(Page(report).values("data-value"))
-    columns = ("error_ulp_max", "error_ulp_rms", "error_ulp_mean", "share_correctly_rounded", "cosine")
+    columns = (
+        "error_ulp_median",
+        "error_ulp_p99",
+        "error_ulp_max",
+        "error_ulp_rms",
+        "error_ulp_mean",
+        "share_correctly_rounded",
+        "cosine",
+    )
     columns += ("error_abs_max", "error_over_bound_max", "bound_probabilistic_over_magnitude")
     for column in columns:
         assert {repr(float(value)) for value in results.scores[column].dropna()} <= shown
@@ -237,7 +245,15 @@ def _no_figures(results: Results) -> Results:
 
 
 def _infinite(results: Results) -> Results:
-    figures = ("error_ulp_max", "error_ulp_rms", "error_abs_max", "worst_got", "error_over_bound_max")
+    figures = (
+        "error_ulp_max",
+        "error_ulp_median",
+        "error_scaled_ulp_max",
+        "error_ulp_rms",
+        "error_abs_max",
+        "worst_got",
+        "error_over_bound_max",
+    )
     return _set(results, **dict.fromkeys(figures, math.inf), error_ulp_mean=-math.inf)
 
 
@@ -245,13 +261,20 @@ def _huge(results: Results) -> Results:
     wide = results.histograms.copy()
     wide["bin_right_ulp"] = wide["bin_right_ulp"].replace(64.0, 1e30)
     wide["bin_left_ulp"] = wide["bin_left_ulp"].replace(64.0, 1e30)
-    planes = results.maps.assign(error_ulp_rms=1e30)
-    changed = _set(results, error_ulp_max=1e30, error_ulp_rms=1e29, error_abs_max=1e38)
+    planes = results.maps.assign(error_scaled_ulp_rms=1e30)
+    changed = _set(
+        results,
+        error_ulp_max=1e30,
+        error_ulp_rms=1e29,
+        error_scaled_ulp_max=1e30,
+        error_ulp_median=1e29,
+        error_abs_max=1e38,
+    )
     return dataclasses.replace(changed, histograms=wide, maps=planes)
 
 
 def _flat(results: Results) -> Results:
-    return dataclasses.replace(results, maps=results.maps.assign(error_ulp_rms=0.0))
+    return dataclasses.replace(results, maps=results.maps.assign(error_scaled_ulp_rms=0.0))
 
 
 @pytest.mark.parametrize(

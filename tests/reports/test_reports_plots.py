@@ -25,7 +25,7 @@ def _heat(ulps: list[float | None]) -> pd.DataFrame:
             "mode": "torch.cpu",
             "framework": "torch",
             "verdict": "rounding",
-            "error_ulp_max": pd.array(ulps, dtype="Float64"),
+            "error_ulp_median": pd.array(ulps, dtype="Float64"),
         }
     )
 
@@ -62,7 +62,7 @@ def test_the_spread_has_a_line_at_half_an_ulp_and_a_mark_for_each_result() -> No
         {
             "case": ["a", "a", "b", "b"],
             "framework": ["torch", "both", "tensorflow", "torch"],
-            "error_ulp_rms": [1.0, 16.0, 0.0, math.inf],
+            "error_scaled_ulp_rms": [1.0, 16.0, 0.0, math.inf],
         }
     )
     axes = plots.spread(frame).axes[0]
@@ -102,7 +102,7 @@ def test_odd_maps_are_drawn(values: list[float]) -> None:
             "label": "a = b",
             "row": [i // 3 for i in range(len(values))],
             "column": [i % 3 for i in range(len(values))],
-            "error_ulp_rms": values,
+            "error_scaled_ulp_rms": values,
         }
     )
     assert plots.svg(plots.error_map(frame)).startswith(b"<svg")
