@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= out/report
 
-.PHONY: report test test-all bench lint clean
+.PHONY: report test test-all bench lint readme clean
 .DELETE_ON_ERROR:
 
 # Status 1 means that the report found something that is not rounding: it is written all the same.
@@ -35,3 +35,6 @@ $(STAMP): pyproject.toml constraints.txt
 
 clean:
 	rm -rf out $(VENV)
+
+readme: report
+	$(BIN)/python docs/generate_readme.py --picture $(OUT)

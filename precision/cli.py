@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 
 FOUND_SOMETHING = 1
+TABLE_WIDTH = 100
 ROUNDING_ONLY = frozenset({"exact", "rounding", "not run"})
 
 Suite = Annotated[str, typer.Argument(help="a built-in suite: default or smoke")]
@@ -123,6 +125,12 @@ def score(folder: Folder) -> int:
 def render(folder: Folder) -> int:
     """Write the report of a run folder's results: FOLDER/index.html and FOLDER/summary.md."""
     from reports import StoreError, load, print_summary
+
+    if importlib.util.find_spec("seaborn") is None:
+        raise UserError(
+            "a report is drawn with matplotlib and seaborn; they are not installed; "
+            "pip install 'precision[plots]'"
+        )
     from reports import render as write_page
 
     try:
@@ -132,7 +140,9 @@ def render(folder: Folder) -> int:
     with _progress("render", 1) as advance:
         paths = write_page(results, folder)
         advance("page")
-    print_summary(results, Console())
+    # Off a terminal there is no width to fit: a log or a file gets the table's own.
+    console = Console()
+    print_summary(results, console if console.is_terminal else Console(width=TABLE_WIDTH))
     for path in paths:
         print(path)
     verdicts = set(results.scores["verdict"])
