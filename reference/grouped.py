@@ -1,0 +1,166 @@
+"""The normalizations as one problem: rows of elements that share statistics, and an affine entry for each.
+
+Each `*_rows` function checks the arrays of one op and brings them into that form, or raises ValueError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reference.geometry import LAYOUTS
+from reference.operands import Single, operand
+
+Like = npt.ArrayLike
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """A normalization as rows that share their statistics."""
+
+    x: Single  # (groups, N)
+    weight: Single | None  # affine entries; None for ones
+    bias: Single | None
+    row_step: int  # element j of a row takes affine entry (row * row_step + j // inner) % entries
+    inner: int
+    axes: tuple[int, ...]  # the input's axes in the order in which x was flattened
+    shape: tuple[int, ...]  # the input's shape
+    given: tuple[Single, Single] | None = None  # running mean and variance, one a row
+    centred: bool = True
+
+    def restore(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """An array like x in the shape and axis order of the input."""
+        moved = array.reshape([self.shape[a] for a in self.axes])
+        return np.ascontiguousarray(moved.transpose(np.argsort(self.axes)))
+
+    def affine(self, dtype: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Weight and bias of one dtype, with ones and zeros where there is none."""
+        given = self.bias if self.weight is None else self.weight
+        size = 1 if given is None else given.size
+        weight = np.ones(size, dtype) if self.weight is None else self.weight.reshape(-1).astype(dtype)
+        return weight, np.zeros(size, dtype) if self.bias is None else self.bias.reshape(-1).astype(dtype)
+
+    def entries(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """An affine array broadcast to the shape of x."""
+        index = np.arange(self.x.shape[0])[:, None] * self.row_step + np.arange(self.x.shape[1]) // self.inner
+        return np.asarray(array[index % array.size])
+
+
+def batch_norm_rows(
+    input: Like,
+    running_mean: Like | None = None,
+    running_var: Like | None = None,
+    weight: Like | None = None,
+    bias: Like | None = None,
+    *,
+    training: bool = False,
+    layout: str = "NCHW",
+) -> Grouped:
+    """One row a channel, over (n, h, w)."""
+    x, channel = _channelled(input, layout)
+    count = x.shape[channel]
+    axes = (channel, *(a for a in range(x.ndim) if a != channel))
+    rows = np.ascontiguousarray(x.transpose(axes)).reshape(count, -1)
+    running = [
+        _entries(a, (count,), n) for a, n in ((running_mean, "running_mean"), (running_var, "running_var"))
+    ]
+    given = None
+    if not training:
+        if running[0] is None or running[1] is None:
+            raise ValueError(
+                "batch_norm without training needs running_mean and running_var: give both, or training=True"
+            )
+        given = running[0], running[1]
+    elif rows.shape[1] == 0:
+        raise ValueError(
+            f"batch_norm in training needs elements in each channel, got shape {x.shape}: give some"
+        )
+    affine = _entries(weight, (count,), "weight"), _entries(bias, (count,), "bias")
+    return Grouped(rows, *affine, 1, max(1, rows.shape[1]), axes, x.shape, given)
+
+
+def layer_norm_rows(
+    input: Like,
+    normalized_shape: Any,
+    weight: Like | None = None,
+    bias: Like | None = None,
+    centred: bool = True,
+) -> Grouped:
+    """One row for each index of the leading axes; affine entries by position in the row."""
+    x = operand(input, "input")
+    one = not isinstance(normalized_shape, Sequence | np.ndarray)
+    shape = (normalized_shape,) if one else tuple(normalized_shape)
+    if not shape or x.shape[-len(shape) :] != shape or 0 in shape:
+        raise ValueError(
+            f"normalized_shape must be the last, non-empty axes of the input's shape {x.shape}, got {shape}: "
+            f"give e.g. {list(x.shape[-1:])}"
+        )
+    rows = x.reshape(-1, int(np.prod(shape)))
+    affine = _entries(weight, shape, "weight"), _entries(bias, shape, "bias")
+    return Grouped(rows, *affine, 0, 1, tuple(range(x.ndim)), x.shape, None, centred)
+
+
+def rms_norm_rows(input: Like, normalized_shape: Any, weight: Like | None = None) -> Grouped:
+    """As `layer_norm_rows`, with a mean of zero."""
+    return layer_norm_rows(input, normalized_shape, weight, centred=False)
+
+
+def group_norm_rows(
+    input: Like,
+    num_groups: int,
+    weight: Like | None = None,
+    bias: Like | None = None,
+    *,
+    layout: str = "NCHW",
+) -> Grouped:
+    """One row for each sample and group, over (c, h, w)."""
+    x, channel = _channelled(input, layout)
+    count = x.shape[channel]
+    if (
+        isinstance(num_groups, bool)
+        or not isinstance(num_groups, int | np.integer)
+        or num_groups < 1
+        or count % num_groups
+    ):
+        raise ValueError(
+            f"num_groups must be a positive divisor of the {count} channels, got {num_groups!r}: choose one"
+        )
+    if x.size == 0:
+        raise ValueError(f"the input must have elements, got shape {x.shape}: give some")
+    axes = (0, channel, *(a for a in range(1, x.ndim) if a != channel))
+    pixels = x.size // (x.shape[0] * count)
+    rows = np.ascontiguousarray(x.transpose(axes)).reshape(x.shape[0] * num_groups, -1)
+    affine = _entries(weight, (count,), "weight"), _entries(bias, (count,), "bias")
+    return Grouped(rows, *affine, count // num_groups, pixels, axes, x.shape)
+
+
+def instance_norm_rows(
+    input: Like, weight: Like | None = None, bias: Like | None = None, *, layout: str = "NCHW"
+) -> Grouped:
+    """One row for each sample and channel."""
+    x, channel = _channelled(input, layout)
+    return group_norm_rows(x, x.shape[channel], weight, bias, layout=layout)
+
+
+def _channelled(input: Like, layout: str) -> tuple[Single, int]:
+    x = operand(input, "input")
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout must be one of {LAYOUTS}, got {layout!r}: name the layout of your arrays")
+    if x.ndim < 2:
+        raise ValueError(
+            f"the input must have a batch and a channel axis, got shape {x.shape}: add the missing axes"
+        )
+    return x, (x.ndim - 1 if layout == "NHWC" else 1)
+
+
+def _entries(array: Like | None, shape: Sequence[int], name: str) -> Single | None:
+    if array is None:
+        return None
+    given = operand(array, name)
+    if given.shape != tuple(shape):
+        raise ValueError(f"{name} must have shape {tuple(shape)}, got {given.shape}: reshape it")
+    return given

@@ -1,0 +1,162 @@
+"""The truth of the normalizations. All are y = (x - m) / sqrt(v + eps) * weight + bias over groups of
+elements.
+
+v is the biased variance (divided by N), eps stands inside the root and is the exact float64 given. magnitude
+= (|x| + |m|) |weight| / sqrt(v + eps) + |bias|. A group whose v + eps is zero gives what IEEE 754 makes of
+(x - m) * (1/0) * weight + bias. Every function raises ValueError for shapes, parameters or dtypes that do not
+fit; `layout` "NHWC" means that the channels are the last axis, "NCHW" that they are the second, for any rank
+>= 2.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reference.formats import Array
+from reference.grouped import (
+    Grouped,
+    Like,
+    batch_norm_rows,
+    group_norm_rows,
+    instance_norm_rows,
+    layer_norm_rows,
+    rms_norm_rows,
+)
+from reference.moments import PLAIN, given_statistics, normalize, statistics
+from reference.operands import survey
+from reference.rational import exact_element, exact_moments
+from reference.truth import Truth
+
+EPS_RANGE = (2.0**-300, 2.0**300)  # double-word arithmetic neither underflows nor overflows between these
+
+
+def batch_norm(
+    input: Like,
+    running_mean: Like | None = None,
+    running_var: Like | None = None,
+    weight: Like | None = None,
+    bias: Like | None = None,
+    *,
+    training: bool = False,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
+    layout: str = "NCHW",
+) -> Truth:
+    """Certified batch normalization; statistics per channel over all other axes if training, else the running
+    ones.
+
+    `momentum` concerns only the running statistics, not y: it is accepted and not used.
+    """
+    return certify_rows(
+        batch_norm_rows(input, running_mean, running_var, weight, bias, training=training, layout=layout),
+        check_eps(eps),
+    )
+
+
+def layer_norm(
+    input: Like,
+    normalized_shape: Any,
+    weight: Like | None = None,
+    bias: Like | None = None,
+    *,
+    eps: float = 1e-5,
+) -> Truth:
+    """Certified layer normalization over the last axes, `normalized_shape`, also the weight's shape."""
+    return certify_rows(layer_norm_rows(input, normalized_shape, weight, bias), check_eps(eps))
+
+
+def group_norm(
+    input: Like,
+    num_groups: int,
+    weight: Like | None = None,
+    bias: Like | None = None,
+    *,
+    eps: float = 1e-5,
+    layout: str = "NCHW",
+) -> Truth:
+    """Certified group normalization: statistics per sample and group of channels, affine per channel."""
+    return certify_rows(group_norm_rows(input, num_groups, weight, bias, layout=layout), check_eps(eps))
+
+
+def instance_norm(
+    input: Like,
+    weight: Like | None = None,
+    bias: Like | None = None,
+    *,
+    eps: float = 1e-5,
+    layout: str = "NCHW",
+) -> Truth:
+    """Certified instance normalization: statistics per sample and channel; weight and bias per channel."""
+    return certify_rows(instance_norm_rows(input, weight, bias, layout=layout), check_eps(eps))
+
+
+def rms_norm(
+    input: Like, normalized_shape: Any, weight: Like | None = None, *, eps: float = 2.0**-23
+) -> Truth:
+    """Certified root-mean-square normalization, x / sqrt(mean(x**2) + eps) * weight, over the last axes.
+
+    The default eps is the spacing of float32 at 1, as in torch.nn.functional.rms_norm.
+    """
+    return certify_rows(rms_norm_rows(input, normalized_shape, weight), check_eps(eps))
+
+
+def check_eps(eps: float) -> float:
+    """eps as float, 0 or within `EPS_RANGE`."""
+    if isinstance(eps, bool) or not isinstance(eps, int | float | np.floating):
+        raise ValueError(f"eps must be a number, got {eps!r}: give e.g. 1e-5")
+    if eps != 0 and not EPS_RANGE[0] <= eps <= EPS_RANGE[1]:
+        raise ValueError(f"eps must be 0 or within {EPS_RANGE}, got {eps!r}: give e.g. 1e-5")
+    return float(eps)
+
+
+def certify_rows(rows: Grouped, eps: float) -> Truth:
+    """The truth of a normalization, in the input's shape."""
+    x = rows.x
+    stats = np.empty((x.shape[0], 8))
+    if rows.given is not None:
+        mean, variance = (a.astype(np.float64) for a in rows.given)
+        given_statistics(mean, variance, eps, stats)
+    elif x.size:
+        grid = survey(x).grid
+        statistics(x, rows.centred, eps, grid, stats)
+    weight, bias = rows.affine(np.float64)
+    value, residual, bound, magnitude = (np.empty(x.shape) for _ in range(4))
+    unsure = np.empty(x.shape, np.bool_)
+    escalated = normalize(
+        x, stats, weight, bias, rows.row_step, rows.inner, value, residual, bound, magnitude, unsure
+    )
+    if escalated:
+        _settle_exactly(rows, eps, stats, unsure, (value, residual, bound))
+    tiers = {"float64": 0, "double-double": x.size - escalated, "exact": escalated}
+    return Truth(value, residual, bound, magnitude, tiers).arranged(rows.restore)
+
+
+def _settle_exactly(
+    rows: Grouped, eps: float, stats: Array, unsure: npt.NDArray[np.bool_], out: tuple[Array, Array, Array]
+) -> None:
+    weight, bias = rows.affine(np.float64)
+    for row in np.flatnonzero(unsure.any(axis=1)):
+        if stats[row, PLAIN]:
+            raise ArithmeticError(
+                f"row {row} is not finite and cannot be unsure: this is a defect of the toolkit"
+            )
+        if rows.given is None:
+            mean, variance = exact_moments(rows.x[row], rows.centred)
+        else:
+            mean, variance = (Fraction(float(a[row])) for a in rows.given)
+        for j in np.flatnonzero(unsure[row]):
+            entry = (int(row) * rows.row_step + int(j) // rows.inner) % weight.size
+            difference = Fraction(float(rows.x[row, j])) - mean
+            w, b = float(weight[entry]), float(bias[entry])
+            if np.isfinite(w):
+                found = exact_element(difference * Fraction(w), variance + Fraction(eps), Fraction(b))
+            else:
+                with np.errstate(invalid="ignore"):
+                    sign = (difference > 0) - (difference < 0)
+                    found = (float(np.float64(sign) * w + b), 0.0, 0.0)
+            for part, number in zip(out, found, strict=True):
+                part[row, j] = number
