@@ -4,7 +4,8 @@ from reference import formats
 from reference.bounds import error_bound
 from reference.conv import conv2d, linear
 from reference.norm import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
-from reference.ops import OPS, Op, evaluate, plain_float32, terms
+from reference.op import Op
+from reference.ops import OPS, evaluate, plain_float32, terms
 from reference.truth import Truth, UncertainError
 
 __all__ = [

@@ -5,97 +5,20 @@ Operations, arrays and parameters are named as in torch.nn.functional.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from reference import conv, geometry, grouped, norm, plain
+from reference import norm_ops, sum_ops
+from reference.op import Op
 from reference.truth import Truth
 
 Arrays = Mapping[str, Any]
 Params = Mapping[str, Any]
 
-
-@dataclass(frozen=True)
-class Op:
-    """One operation. The functions take the arrays, then the parameters, as keyword arguments."""
-
-    name: str
-    truth: Callable[..., Truth]
-    plain: Callable[..., npt.NDArray[np.float32]]
-    terms: Callable[..., int]
-    required: tuple[str, ...]  # arrays that must be given
-    optional: tuple[str, ...]  # arrays that may be given
-    params: tuple[str, ...]
-    needed: tuple[str, ...] = ()  # parameters without a default
-    rows: Callable[..., grouped.Grouped] | None = None  # a normalization's rows; takes no eps, no momentum
-    eps: float = 0.0  # a normalization's default
-
-
-def _conv2d_terms(input: Any, weight: Any, bias: Any = None, **params: Any) -> int:
-    return geometry.geometry(np.shape(input), np.shape(weight), **params).terms
-
-
-def _linear_terms(input: Any, weight: Any, bias: Any = None) -> int:
-    return int(np.shape(weight)[-1])
-
-
-def _normalization(
-    truth: Callable[..., Truth],
-    plain_form: Callable[..., npt.NDArray[np.float32]],
-    rows: Callable[..., grouped.Grouped],
-    optional: tuple[str, ...],
-    params: tuple[str, ...],
-    *,
-    eps: float = 1e-5,
-) -> Op:
-    def row_terms(**keywords: Any) -> int:
-        found = rows(**{name: value for name, value in keywords.items() if name not in ("eps", "momentum")})
-        return 1 if found.given is not None else int(found.x.shape[1])
-
-    needed = tuple(name for name in params if name in ("normalized_shape", "num_groups"))
-    known = (*params, "eps")
-    return Op(truth.__name__, truth, plain_form, row_terms, ("input",), optional, known, needed, rows, eps)
-
-
-_AFFINE = ("weight", "bias")
-_BATCH = (*_AFFINE, "running_mean", "running_var")
-_CONV = ("stride", "padding", "dilation", "groups", "layout")
-
-OPS: Mapping[str, Op] = {
-    op.name: op
-    for op in (
-        Op("conv2d", conv.conv2d, plain.conv2d, _conv2d_terms, ("input", "weight"), ("bias",), _CONV),
-        Op("linear", conv.linear, plain.linear, _linear_terms, ("input", "weight"), ("bias",), ()),
-        _normalization(
-            norm.batch_norm,
-            plain.batch_norm,
-            grouped.batch_norm_rows,
-            _BATCH,
-            ("training", "momentum", "layout"),
-        ),
-        _normalization(
-            norm.layer_norm, plain.layer_norm, grouped.layer_norm_rows, _AFFINE, ("normalized_shape",)
-        ),
-        _normalization(
-            norm.group_norm, plain.group_norm, grouped.group_norm_rows, _AFFINE, ("num_groups", "layout")
-        ),
-        _normalization(
-            norm.instance_norm, plain.instance_norm, grouped.instance_norm_rows, _AFFINE, ("layout",)
-        ),
-        _normalization(
-            norm.rms_norm,
-            plain.rms_norm,
-            grouped.rms_norm_rows,
-            ("weight",),
-            ("normalized_shape",),
-            eps=2.0**-23,
-        ),
-    )
-}
+OPS: Mapping[str, Op] = {op.name: op for op in (*sum_ops.OPS, *norm_ops.OPS)}
 
 
 def evaluate(op: str, arrays: Arrays, params: Params) -> Truth:
@@ -108,12 +31,16 @@ def plain_float32(op: str, arrays: Arrays, params: Params) -> npt.NDArray[np.flo
 
     Raises ValueError as `evaluate` does.
     """
-    return checked(op, arrays, params).plain(**arrays, **params)
+    found = checked(op, arrays, params).plain
+    if found is None:
+        raise ValueError(f"{op} has no plain float32 form: compare it with a framework instead")
+    return found(**arrays, **params)
 
 
 def terms(op: str, arrays: Arrays, params: Params) -> int:
-    """Terms of one sum: products of an output (conv2d, linear), elements of a statistic (normalizations)."""
-    return checked(op, arrays, params).terms(**arrays, **params)
+    """Terms of one sum: products of an output, elements of a normalization's statistic; 1 without a sum."""
+    found = checked(op, arrays, params).terms
+    return 1 if found is None else found(**arrays, **params)
 
 
 def checked(op: str, arrays: Arrays, params: Params) -> Op:

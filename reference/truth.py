@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ import numpy.typing as npt
 from reference.formats import Array, Format, format_of, round_sum, ulp
 
 CERTAINTY = 2.0**-10  # a certified element is known to this fraction of a float32 ulp, or better
+
+
+Refine = Callable[[int, int], tuple[Fraction, Fraction]]
 
 
 class UncertainError(ArithmeticError):
@@ -43,12 +47,21 @@ class Truth:
     """Sum of the absolute terms of the formula's last sum: an upper bound, within 0.1 % of it."""
     tiers: Mapping[str, int] = field(default_factory=dict)
     """How many elements each tier of arithmetic settled: "float64", "double-double", "exact"."""
+    refine: Refine | None = None
+    """Any element to any precision: (flat index, bits) -> (centre, radius), |exact - centre| <= radius with
+    radius <= 2**-bits * |centre|, or radius 0 where the centre is exact. For finite elements only."""
 
     def arranged(self, change: Callable[[Array], Array]) -> Truth:
         """The same truth with `change` (a reshape, a transpose) applied to each array."""
         arrays = (self.value, self.residual, self.bound, self.magnitude)
         value, residual, bound, magnitude = (change(array) for array in arrays)
-        return Truth(value, residual, bound, magnitude, self.tiers)
+        refine = self.refine
+        if refine is None:
+            return Truth(value, residual, bound, magnitude, self.tiers)
+        before = change(np.arange(self.value.size, dtype=np.float64).reshape(self.value.shape)).reshape(-1)
+        return Truth(
+            value, residual, bound, magnitude, self.tiers, lambda i, bits: refine(int(before[i]), bits)
+        )
 
     def round(self, dtype: Any = np.float32) -> npt.NDArray[Any]:
         """The truth rounded to nearest, ties to even, proved right for every element.
