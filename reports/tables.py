@@ -75,7 +75,6 @@ JUDGED = (
     Measure("error_ulp_median", "median ulp", numbers.figure, "median error in float32 ulp of the truth"),
     Measure("error_ulp_p99", "99 % ulp", numbers.figure, "99 % of the elements have at most this error"),
     Measure("error_ulp_max", "max ulp", numbers.figure, "largest error; huge where the truth is nearly 0"),
-    Measure("error_ulp_rms", "rms ulp", numbers.figure, "root mean square error; smaller is better"),
     Measure("error_ulp_mean", "bias ulp", numbers.signed, "mean signed error; nearer 0 is better"),
     Measure("share_correctly_rounded", "rounded", numbers.share, "share correctly rounded; larger is better"),
     Measure("error_abs_max", "max abs", numbers.figure, "largest absolute error; smaller is better"),
@@ -83,8 +82,18 @@ JUDGED = (
     Measure("error_over_plain", "over plain", numbers.figure, "rms error over that of plain float32"),
 )
 
+TELLING = tuple(
+    measure
+    for measure in JUDGED
+    if measure.column in ("error_ulp_median", "error_ulp_p99", "error_ulp_max", "share_correctly_rounded")
+)
+
+WORST = Measure("error_scaled_ulp_max", "max, ulp of Σ|terms|", numbers.figure, "largest error at that scale")
+"""The measure by which the worst element of a result is chosen."""
+
 FURTHER = (
-    Measure("error_scaled_ulp_max", "max, ulp of Σ|terms|", numbers.figure, "largest error at that scale"),
+    WORST,
+    Measure("error_ulp_rms", "rms ulp", numbers.figure, "root mean square error; smaller is better"),
     Measure("error_scaled_ulp_rms", "rms, ulp of Σ|terms|", numbers.figure, "rms error at that scale"),
     Measure("error_abs_mean", "mean abs", numbers.figure, "mean absolute error"),
     Measure("error_abs_rms", "rms abs", numbers.figure, "root mean square absolute error"),
@@ -138,7 +147,7 @@ def findings(found: Sequence[Line], titles: Mapping[str, str]) -> Table:
     """All lines, in the order given: the page's main table."""
     heads = (
         Head("case"), Head("modes with these bits"), Head("verdict"), Head("evidence"),
-        *(Head(m.heading, True, m.meaning) for m in JUDGED[:4]), Head("reason"),
+        *(Head(m.heading, True, m.meaning) for m in TELLING), Head("reason"),
     )  # fmt: skip
     rows = tuple(
         (
@@ -146,7 +155,7 @@ def findings(found: Sequence[Line], titles: Mapping[str, str]) -> Table:
             modes(line),
             verdict(line),
             Cell(str(line.row["evidence"])),
-            *(measured(line.row, m) if line.scored else Cell("", style="num") for m in JUDGED[:4]),
+            *(measured(line.row, m) if line.scored else Cell("", style="num") for m in TELLING),
             Cell(line.row["reason"] or "", style="reason"),
         )
         for line in found
@@ -202,13 +211,14 @@ def _present(found: Sequence[Line], measures: Sequence[Measure]) -> tuple[list[M
 def worst_elements(found: Sequence[Line]) -> Table:
     """The worst element of each line that has one: index, got, correctly rounded, exact."""
     heads = (
-        Head("mode"), Head("index"), Head("error, ulp", True), Head("got", True), Head("got, hex", True),
+        Head("mode"), Head("index"), Head(WORST.heading, True, WORST.meaning), Head("got", True),
+        Head("got, hex", True),
         Head("correctly rounded", True), Head("correctly rounded, hex", True), Head("exact", True),
     )  # fmt: skip
     rows = tuple(
         (
             modes(line), Cell(line.row["worst_index"] or numbers.NOT_MEASURED, style="mono"),
-            measured(line.row, JUDGED[0]),
+            measured(line.row, WORST),
             *(_digits(line.row[column]) for column in ("worst_got", "worst_got_hex", "worst_rounded",
                                                        "worst_rounded_hex", "worst_exact")),
         )
