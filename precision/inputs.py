@@ -107,7 +107,7 @@ def _cancelling(words: Words, shape: tuple[int, ...]) -> Float32:
 
 
 def _balanced(words: Words, shape: tuple[int, ...], axes: tuple[int, ...], mean: int = 0) -> Float32:
-    """Integers mean - 1, mean, mean + 1 with exact mean and variance 3/4 over `axes`.
+    """Integers m - 1, m, m + 1 with exact mean m and variance 3/4 over `axes`; m is 0 and `mean` in turn.
 
     Each group over `axes` holds the same values, 3/8 of each sign and 1/4 zeros, shuffled.
     The group size must be a multiple of 8.
@@ -118,9 +118,10 @@ def _balanced(words: Words, shape: tuple[int, ...], axes: tuple[int, ...], mean:
     if group % 8:
         raise ValueError(f"a balanced group has a multiple of 8 elements; got {group}; change the shape")
     rows = _size(shape) // group
-    pattern = np.tile(np.array([1, 1, 1, 0, 0, -1, -1, -1], dtype=np.float32), group // 8) + np.float32(mean)
+    pattern = np.tile(np.array([1, 1, 1, 0, 0, -1, -1, -1], dtype=np.float32), group // 8)
     order = np.argsort(words(rows * group).reshape(rows, group), axis=1, kind="stable")
-    values = pattern[order].reshape([shape[axis] for axis in (*rest, *axes)])
+    means = np.float32(mean) * (np.arange(rows, dtype=np.float32) % 2)
+    values = (pattern[order] + means[:, None]).reshape([shape[axis] for axis in (*rest, *axes)])
     return np.transpose(values, np.argsort((*rest, *axes)))
 
 

@@ -16,6 +16,7 @@ from precision.cases import Case
 from precision.distribution import error_map, histogram
 from precision.inputs import checksum
 from precision.modes import Mode
+from precision.probe import Limits, Probe, judge_probe, probe_limits
 from precision.score import (
     Errors,
     bound_over_magnitude,
@@ -24,7 +25,7 @@ from precision.score import (
     largest_share,
     scores,
 )
-from precision.verdict import Probe, Shares, Verdict, judge, judge_probe
+from precision.verdict import Shares, Verdict, judge
 from reference import Truth, error_bound, evaluate, formats, plain_float32, terms
 
 Float32 = NDArray[np.float32]
@@ -40,8 +41,7 @@ class Reference:
 
     case: Case
     truth: Truth
-    probe_truth: Truth
-    probe_bound: Float64
+    probe: Limits
     bounds: Mapping[str, Float64]
     terms: int
     plain: Row
@@ -60,10 +60,8 @@ class Judged:
 
 def reference_of(case: Case) -> Reference:
     """Compute the truth, the bounds and the plain evaluation of a case."""
-    arrays, probe = case.make("data"), case.make("probe")
-    params, probe_params = case.declared("data"), case.declared("probe")
+    arrays, params = case.make("data"), case.declared("data")
     truth = evaluate(case.op, arrays, params)
-    probe_truth = evaluate(case.op, probe, probe_params)
 
     def bound(**options: Any) -> Float64:
         limits: Float64 = error_bound(case.op, arrays, params, truth, **options)
@@ -76,12 +74,11 @@ def reference_of(case: Case) -> Reference:
     return Reference(
         case,
         truth,
-        probe_truth,
-        error_bound(case.op, probe, probe_params, probe_truth),
+        probe_limits(case),
         bounds,
         terms(case.op, arrays, params),
         scores(truth, plain),
-        {"data": checksum(arrays), "probe": checksum(probe)},
+        {"data": checksum(arrays), "probe": checksum(case.make("probe"))},
         arrays,
     )
 
@@ -149,13 +146,12 @@ class CaseJudge:
         digest = hashlib.sha256(np.ascontiguousarray(output).tobytes()).hexdigest()
         group = {"bits_sha256": digest, "bits_group": self._groups.setdefault(digest, len(self._groups) + 1)}
         declared = reference.truth.value.shape
-        if output.shape != declared or probe_output.shape != reference.probe_truth.value.shape:
+        if output.shape != declared or probe_output.shape != reference.probe.truth.value.shape:
             reason = (
                 f"another function: the output has shape {list(output.shape)}, declared is {list(declared)}"
             )
             return {**group, **_verdict(Verdict("semantics", "proved", reason))}
-        integer_sum = case.family != "normalization"
-        probe = judge_probe(reference.probe_truth, probe_output, reference.probe_bound, integer_sum)
+        probe = judge_probe(reference.probe, probe_output)
         judged = self._judge_bits(mode, digest, output)
         verdict = judge(
             judged.found,

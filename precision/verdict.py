@@ -2,14 +2,12 @@
 
 Two experiments decide.
 
-1. The probe: the same op on small integers, where float32 arithmetic is exact in any order.  An output
-   that is off there is another function (`semantics`, proved).  Kernels that transform their operands first
-   (Winograd) or divide (Welford, 1/N) are not exact on integers; they differ by rounding, so
-   an element is off only where rounding cannot explain it: by half a unit or more where the
-   exact result is an integer sum, by more than the rigorous bound where it is a normalization.
+1. The probe (`precision.probe`): the same op on small integers.  An output that is off there by more than
+   rounding can be is another function: `semantics`, proved.
 2. The data: an error within the rigorous bound for float32 in any order (or for operands rounded to
-   the format that the mode allows) is `rounding`, bounded.  What exceeds every bound is
-   `unexplained`, and said to be so.
+   the format that the mode allows) is `rounding`.  It is bounded where the probe came out as exact as the
+   declared formula allows, and only consistent where the probe shows rounding of another algorithm: a small
+   difference of meaning could hide there.  What exceeds every bound is `unexplained`, and said to be so.
 """
 
 from __future__ import annotations
@@ -20,13 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from precision.probe import Probe
 from precision.score import Errors
-from reference import Truth
-
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,16 +30,6 @@ class Verdict:
     verdict: str
     evidence: str
     reason: str
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What the small-integer probe showed."""
-
-    elements: int
-    mismatches: int
-    error_abs_max: float
-    integer_sum: bool
 
 
 @dataclass(frozen=True)
@@ -61,18 +45,6 @@ class Shares:
     one_pass_finite: bool = False
 
 
-def judge_probe(truth: Truth, output: Float32, bound: Float64, integer_sum: bool) -> Probe:
-    """Compare the output of the probe with its truth.
-
-    integer_sum: whether the exact results are integers made by additions and products alone.
-    """
-    error = np.abs(truth.error(output))
-    limit = np.full(error.shape, 0.5) if integer_sum else np.nextafter(bound, np.inf)
-    off = ~(error < limit)  # also where NaN
-    largest = float(np.max(error, initial=0.0)) if not np.isnan(error).any() else math.nan
-    return Probe(output.size, int(np.sum(off)), largest, integer_sum)
-
-
 def judge(
     found: Errors, probe: Probe, shares: Shares, call: Mapping[str, Any], params: Mapping[str, Any]
 ) -> Verdict:
@@ -85,7 +57,16 @@ def judge(
         return Verdict("unexplained", "none", reason + _hint(shares))
     if np.array_equal(found.output, found.rounded, equal_nan=True):
         return Verdict("exact", "proved", "every output is the correctly rounded truth")
-    return _rounding(shares)
+    found_rounding = _rounding(shares)
+    if found_rounding.verdict != "rounding" or not probe.inexact:
+        return found_rounding
+    off = f"{probe.inexact} outputs are inexact on small integers, by up to {probe.error_abs_max:.2g}"
+    if probe.unlikely:
+        reason = f"{off}: more than rounding is likely to make, less than it can; {found_rounding.reason}"
+        return Verdict("unexplained", "none", reason)
+    return Verdict(
+        "rounding", "consistent", f"{found_rounding.reason}; {off}, as rounding of another algorithm is"
+    )
 
 
 def _semantics(probe: Probe, call: Mapping[str, Any], params: Mapping[str, Any]) -> str:

@@ -3,7 +3,8 @@
 Probes.  A convolution or linear layer gets integers from -2 to 2: all partial sums are integers
 below 2^24, so float32, TF32 and bfloat16 operands give the same exact result in any order.  A
 normalization gets groups with exact mean and variance 3/4, and eps 1/4, so that the
-reciprocal square root is exactly 1: the output is an integer too.
+reciprocal square root is exactly 1: the output is an integer too.  Every other group has mean 0:
+there the sums are exact in any order, and only the last few operations may round.
 """
 
 from __future__ import annotations
