@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
 from precision.errors import UserError
 
 BAD_INPUT = 2
+INTERNAL = 3
 INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status.
 
-    0: all `exact` or `rounding`; 1: something else was found; 2: bad input or usage, told in one line;
-    130: stopped by Ctrl-C.
+    0: all `exact` or `rounding`; 1: something else was found, or nothing measured; 2: bad input or usage,
+    told in one line; 3: a fault of this program; 130: stopped by Ctrl-C.
     """
     import typer
 
@@ -38,6 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output went away (`| head`): nothing is left to say, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        _complain(f"a file could not be used: {error}; check the path, its permissions and the free space")
+        return BAD_INPUT
+    except ModuleNotFoundError as error:
+        _complain(f"{error.name} is needed and not installed; pip install 'precision[all]'")
+        return BAD_INPUT
+    except Exception:
+        # Not the user's mistake, and not a finding: told in full, with a status of its own.
+        traceback.print_exc()
+        return INTERNAL
     return int(status or 0)
 
 

@@ -56,7 +56,14 @@ class Capture:
     def outputs(self, case_id: str) -> dict[str, NDArray[np.float32]]:
         """Return the arrays of one cell.  Raises `UserError` unless the bytes are those captured."""
         cell = self.cells[case_id]
-        return read_tensors(self.folder, str(cell["file"]), str(cell["sha256"]))
+        tensors = read_tensors(self.folder, str(cell["file"]), str(cell["sha256"]))
+        missing = {"data", "probe", "width"} - set(tensors)
+        if missing or any(tensor.dtype != np.float32 for tensor in tensors.values()):
+            raise UserError(
+                f"a cell's file holds the float32 tensors data, probe and width; "
+                f"{self.folder / cell['file']} does not; capture again"
+            )
+        return tensors
 
 
 _FIELDS = tuple(item.name for item in fields(Capture) if item.name != "folder")
@@ -71,18 +78,35 @@ def load_capture(folder: Path) -> Capture:
     content = read_json(folder / MANIFEST, "a capture", SCHEMA)
     try:
         capture = Capture(folder, **{key: content[key] for key in _FIELDS})
-        files = {case: (cell["status"], cell.get("file")) for case, cell in capture.cells.items()}
+        files = {case: _checked_cell(cell) for case, cell in capture.cells.items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"a manifest has the fields of schema {SCHEMA}; {folder / MANIFEST} lacks {error}; capture again"
         ) from None
-    for case, (status, name) in files.items():
-        if status == "ok" and not _inside(folder, str(name)).is_file():
+    for case, name in files.items():
+        if name is not None and not _inside(folder, name).is_file():
             raise UserError(
                 f"a capture holds every file that its manifest lists; {folder} lacks {name} "
                 f"of case {case}; copy the whole folder, or capture again"
             )
     return capture
+
+
+_CELL_FIELDS = {
+    "file": str, "sha256": str, "inputs": dict, "fingerprint": str, "seconds": float, "repeats": int,
+    "distinct": int, "kernels": list,
+}  # fmt: skip
+
+
+def _checked_cell(cell: dict[str, Any]) -> str | None:
+    """Return the file of a good cell, None for a failed one; KeyError or TypeError where it is neither."""
+    if cell["status"] != "ok":
+        str(cell["reason"])
+        return None
+    for name, kind in _CELL_FIELDS.items():
+        if not isinstance(cell[name], kind):
+            raise TypeError(f"{name!r} of type {kind.__name__}")
+    return str(cell["file"])
 
 
 def check_capture(folder: Path, mode: str) -> Capture | None:
@@ -91,6 +115,10 @@ def check_capture(folder: Path, mode: str) -> Capture | None:
     if not (place / MANIFEST).exists():
         return None
     capture = load_capture(place)
+    if capture.mode != mode:
+        raise UserError(
+            f"a capture lies in a folder of its mode's name; {place} holds {capture.mode!r}; move it back"
+        )
     for case_id, cell in capture.cells.items():
         if cell["status"] == "ok":
             capture.outputs(case_id)

@@ -1,8 +1,9 @@
 """Cases: an op, its declared parameters and its arrays, as data.
 
-A case is run on two variants of its arrays.  `data` is what the case is about.  `probe` holds small
-integers for which float32 arithmetic is exact in any order, so that a difference there is a
-difference of meaning.  Both are made from the case's id alone.
+A case is run on three variants of its arrays, all made from the case's id alone.  `data` is what the
+case is about.  `probe` holds small integers for which float32 arithmetic is exact in any order, so
+that a difference there is a difference of meaning.  `width` shows the full width of float32 instead: see
+`precision.probe`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from precision.inputs import Array, Float32, make_arrays
 
 T = TypeVar("T")
 
-VARIANTS = ("data", "probe")
+VARIANTS = ("data", "probe", "width")
 SUITES = ("default", "smoke")
 
 
@@ -41,13 +42,14 @@ class Case:
     params: Mapping[str, Any]
     arrays: Mapping[str, Array]
     probe: Mapping[str, Array]
+    width: Mapping[str, Array]
     data: str
     note: str
     natural: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     probe_params: Mapping[str, Any] = field(default_factory=dict)
 
     def declared(self, variant: str) -> dict[str, Any]:
-        """Return the declared parameters on `data` or `probe`."""
+        """Return the declared parameters on a variant."""
         return {**self.params, **(self.probe_params if variant == "probe" else {})}
 
     def call(self, framework: str, variant: str) -> dict[str, Any]:
@@ -55,8 +57,12 @@ class Case:
         return {**self.declared(variant), **self.natural.get(framework, {})}
 
     def make(self, variant: str) -> dict[str, Float32]:
-        """Return the arrays of `data` or `probe`."""
-        return make_arrays(self.id, variant, self.arrays if variant == "data" else self.probe)
+        """Return the arrays of a variant."""
+        return make_arrays(self.id, variant, self.declared_arrays(variant))
+
+    def declared_arrays(self, variant: str) -> Mapping[str, Array]:
+        """Return the declarations of a variant's arrays."""
+        return {"data": self.arrays, "probe": self.probe, "width": self.width}[variant]
 
     def fingerprint(self) -> str:
         """SHA-256 of the declaration: a capture made for another declaration does not fit."""
@@ -68,6 +74,7 @@ class Case:
             "natural": {name: dict(params) for name, params in self.natural.items()},
             "arrays": {name: _plain(array) for name, array in self.arrays.items()},
             "probe": {name: _plain(array) for name, array in self.probe.items()},
+            "width": {name: _plain(array) for name, array in self.width.items()},
         }
         return hashlib.sha256(json.dumps(declaration, sort_keys=True).encode()).hexdigest()
 

@@ -69,6 +69,7 @@ def report(
     inputs: Inputs = None,
 ) -> int:
     """Run, score and render: the main job.  Status 1 where something other than rounding was found."""
+    _check_plots()
     run(suite, output, cases, modes, timeout, jobs, inputs)
     score(output)
     return render(output)
@@ -117,7 +118,7 @@ def score(folder: Folder) -> int:
 
     with _progress("score", len(load_run(folder)["cases"])) as advance:
         found = score_run(folder, advance)
-    save(Results(**found), folder / "results")
+    save(Results(**_complete(found)), folder / "results")
     return 0
 
 
@@ -126,17 +127,17 @@ def render(folder: Folder) -> int:
     """Write the report of a run folder's results: FOLDER/index.html and FOLDER/summary.md."""
     from reports import StoreError, load, print_summary
 
-    if importlib.util.find_spec("seaborn") is None:
-        raise UserError(
-            "a report is drawn with matplotlib and seaborn; they are not installed; "
-            "pip install 'precision[plots]'"
-        )
+    _check_plots()
+    from precision.results import captures_digest
     from reports import render as write_page
 
     try:
         results = load(folder / "results")
     except StoreError as error:
         raise UserError(str(error)) from None
+    if (folder / "run.json").is_file() and results.run.get("captures") != captures_digest(folder):
+        note = f"the captures in {folder} changed since they were scored; run `precision score {folder}`"
+        print(f"precision: {note}", file=sys.stderr)
     with _progress("render", 1) as advance:
         paths = write_page(results, folder)
         advance("page")
@@ -146,6 +147,9 @@ def render(folder: Folder) -> int:
     for path in paths:
         print(path)
     verdicts = set(results.scores["verdict"])
+    if verdicts <= {"not run"}:
+        print("precision: nothing was measured: no cell was run", file=sys.stderr)
+        return FOUND_SOMETHING
     return 0 if verdicts <= ROUNDING_ONLY else FOUND_SOMETHING
 
 
@@ -161,6 +165,24 @@ def inputs(
     write_inputs(output, select_cases(load_suite(suite), cases))
     print(output)
     return 0
+
+
+def _check_plots() -> None:
+    for name in ("matplotlib", "seaborn"):
+        if importlib.util.find_spec(name) is None:
+            raise UserError(
+                f"a report is drawn with matplotlib and seaborn; {name} is not installed; "
+                "pip install 'precision[plots]'"
+            )
+
+
+def _complete(found: dict[str, Any]) -> dict[str, Any]:
+    """Give the score table every column where no cell at all has figures."""
+    from reports.schema import SCORES
+
+    if "elements" not in found["scores"].columns:
+        found["scores"] = found["scores"].reindex(columns=[column.name for column in SCORES])
+    return found
 
 
 @contextmanager

@@ -51,5 +51,5 @@ def verify_inputs(folder: Path, cases: Sequence[Case]) -> dict[str, Any]:
                     f"write them with `precision inputs`, or choose other --cases"
                 )
             arrays = read_tensors(folder, name, str(checksums[name]))
-            check_arrays(case.id, case.arrays if variant == "data" else case.probe, arrays)
+            check_arrays(case.id, case.declared_arrays(variant), arrays)
     return {"folder": str(folder.resolve()), "sha256": checksums}

@@ -106,11 +106,22 @@ def _cancelling(words: Words, shape: tuple[int, ...]) -> Float32:
     return np.concatenate([first, -(first + move)], axis=1).astype(np.float32)
 
 
-def _balanced(words: Words, shape: tuple[int, ...], axes: tuple[int, ...], mean: int = 0) -> Float32:
+def _selector(words: Words, shape: tuple[int, ...]) -> Float32:
+    """Zeros, but for one power of two from 1/4 to 4 in each slice of axis 0."""
+    rows = words(2 * shape[0]).reshape(2, shape[0])
+    flat = np.zeros((shape[0], _size(shape[1:])), dtype=np.float32)
+    place = (rows[0] % np.uint64(flat.shape[1])).astype(np.int64)
+    flat[np.arange(shape[0]), place] = np.ldexp(1.0, (rows[1] % np.uint64(5)).astype(np.int64) - 2)
+    return flat.reshape(shape)
+
+
+def _balanced(
+    words: Words, shape: tuple[int, ...], axes: tuple[int, ...], mean: int = 0, scale: float = 1.0
+) -> Float32:
     """Integers m - 1, m, m + 1 with exact mean m and variance 3/4 over `axes`; m is 0 and `mean` in turn.
 
     Each group over `axes` holds the same values, 3/8 of each sign and 1/4 zeros, shuffled.
-    The group size must be a multiple of 8.
+    The group size must be a multiple of 8.  All is multiplied by `scale`, a power of two.
     """
     axes = tuple(sorted(axis % len(shape) for axis in axes))
     rest = tuple(axis for axis in range(len(shape)) if axis not in axes)
@@ -121,15 +132,17 @@ def _balanced(words: Words, shape: tuple[int, ...], axes: tuple[int, ...], mean:
     pattern = np.tile(np.array([1, 1, 1, 0, 0, -1, -1, -1], dtype=np.float32), group // 8)
     order = np.argsort(words(rows * group).reshape(rows, group), axis=1, kind="stable")
     means = np.float32(mean) * (np.arange(rows, dtype=np.float32) % 2)
-    values = (pattern[order] + means[:, None]).reshape([shape[axis] for axis in (*rest, *axes)])
+    values = (np.float32(scale) * (pattern[order] + means[:, None])).reshape(
+        [shape[axis] for axis in (*rest, *axes)]
+    )
     return np.transpose(values, np.argsort((*rest, *axes)))
 
 
 def _balanced_groups(
-    words: Words, shape: tuple[int, ...], grouped: tuple[int, ...], mean: int = 0
+    words: Words, shape: tuple[int, ...], grouped: tuple[int, ...], mean: int = 0, scale: float = 1.0
 ) -> Float32:
     """As `_balanced` over the groups of channels of shape (N, groups, C / groups, H, W)."""
-    return _balanced(words, tuple(grouped), (2, 3, 4), mean).reshape(shape)
+    return _balanced(words, tuple(grouped), (2, 3, 4), mean, scale).reshape(shape)
 
 
 def _size(shape: tuple[int, ...]) -> int:
@@ -144,6 +157,7 @@ RECIPES: Mapping[str, Callable[..., Float32]] = {
     "wide": _wide,
     "mirrored": _mirrored,
     "cancelling": _cancelling,
+    "selector": _selector,
     "balanced": _balanced,
     "balanced_groups": _balanced_groups,
 }

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from precision import __version__
-from precision.capture import Capture, check_capture
+from precision.capture import MANIFEST, Capture, check_capture
 from precision.cases import load_suite
 from precision.errors import UserError
 from precision.judgement import CaseJudge, Row, case_row, reference_of
@@ -57,8 +58,18 @@ def score_run(folder: Path, progress: Progress = lambda case: None) -> dict[str,
 def _capture(folder: Path, mode: Mode) -> Capture:
     found = check_capture(folder, mode.name)
     if found is None:
-        return Capture(
-            folder, mode.name, status="not run", reason="not captured: the run was stopped before it"
+        place, reason = folder / "captures" / mode.name, "not captured: the run was stopped before it"
+        return Capture(place, mode.name, status="not run", reason=reason)
+    if found.asked != dict(mode.switches):
+        raise UserError(
+            f"a capture is made with its mode's switches, {dict(mode.switches)}; {found.folder} was made "
+            f"with {found.asked}; capture again into another folder"
+        )
+    deaf = [name for name, value in found.asked.items() if found.read_back.get(name) != value]
+    if deaf and found.status == "run" and found.cells:
+        raise UserError(
+            f"every switch is read back as asked; in {found.folder} {deaf[0]} was asked "
+            f"{found.asked[deaf[0]]!r} and read back {found.read_back.get(deaf[0])!r}; capture again"
         )
     return found
 
@@ -95,10 +106,35 @@ def _provenance(run: dict[str, Any], captures: dict[str, Capture]) -> dict[str, 
         "suite": run["suite"],
         "title": f"Precision report: suite {run['suite']}",
         "created": max(created, default="not captured"),
-        "command": f"precision report {run['suite']}",
+        "command": _command(run),
+        "captures": digest(captures.values()),
         "machine": _joined(machine),
         "versions": {"precision": __version__, **_joined(versions)},
     }
+
+
+def digest(captures: Iterable[Capture]) -> str:
+    """SHA-256 (16 digits) over the manifests that results were made from."""
+    every = hashlib.sha256()
+    for capture in captures:
+        path = capture.folder / MANIFEST
+        every.update(path.read_bytes() if path.is_file() else b"none")
+    return every.hexdigest()[:16]
+
+
+def captures_digest(folder: Path) -> str:
+    """Return `digest` of a run folder as it is now."""
+    return digest(Capture(folder / "captures" / name, name) for name in load_run(folder)["modes"])
+
+
+def _command(run: dict[str, Any]) -> str:
+    """Return the command that asks for the same cases and modes."""
+    command = f"precision report {run['suite']}"
+    if len(run["cases"]) < len(load_suite(run["suite"])):
+        command += f" --cases {','.join(run['cases'])}"
+    if len(run["modes"]) < len(MODES):
+        command += f" --modes {','.join(run['modes'])}"
+    return command
 
 
 def _joined(found: dict[str, set[str]]) -> dict[str, str]:

@@ -25,43 +25,37 @@ from precision.schedule import Progress, plan, run_tasks
 
 SCHEMA = 1
 RUN = "run.json"
+LOCK = ".lock"
 
 
-def prepare(folder: Path, suite: str, cases: Sequence[Case], modes: Sequence[Mode]) -> dict[str, Any]:
-    """Make or open a run folder, and add the asked cases and modes to what it holds.
-
-    Raises `UserError` where the folder holds something else, or a run of another suite.
-    """
-    folder = Path(folder)
+def check_folder(folder: Path, suite: str) -> None:
+    """Raise `UserError` where a run folder cannot be made or gone on with; write nothing."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"the output is a folder; {folder} is a file; name another")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / RUN).is_file():
+    ours = {RUN, LOCK}
+    if folder.is_dir() and not (folder / RUN).is_file() and {path.name for path in folder.iterdir()} - ours:
         raise UserError(
             f"the output folder is new, empty, or holds an earlier run; {folder} holds something else; "
             "name another folder"
         )
-    known: dict[str, Any] = {"cases": [], "modes": []}
-    if (folder / RUN).is_file():
-        known = load_run(folder)
-        if known["suite"] != suite:
-            raise UserError(
-                f"a run folder holds one suite; {folder} holds {known['suite']!r}, not {suite!r}; "
-                "name another folder"
-            )
-    order = [case.id for case in load_suite(suite)]
+    if (folder / RUN).is_file() and (known := load_run(folder)["suite"]) != suite:
+        raise UserError(
+            f"a run folder holds one suite; {folder} holds {known!r}, not {suite!r}; name another folder"
+        )
+
+
+def record(folder: Path, suite: str, cases: Sequence[Case], modes: Sequence[Mode]) -> None:
+    """Add the asked cases and modes to what `run.json` names."""
+    known: dict[str, Any] = load_run(folder) if (folder / RUN).is_file() else {"cases": [], "modes": []}
     wanted = {*known["cases"], *(case.id for case in cases)}
     names = {*known["modes"], *(mode.name for mode in modes)}
     run = {
         "schema": SCHEMA,
         "suite": suite,
-        "cases": [id for id in order if id in wanted],
+        "cases": [case.id for case in load_suite(suite) if case.id in wanted],
         "modes": [mode.name for mode in MODES if mode.name in names],
     }
-    for mode in modes:
-        check_capture(folder, mode.name)
-    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / RUN, (json.dumps(run, indent=1) + "\n").encode())
-    return run
 
 
 def load_run(folder: Path) -> dict[str, Any]:
@@ -74,6 +68,13 @@ def load_run(folder: Path) -> dict[str, Any]:
     ):
         raise UserError(
             f"{folder / RUN} names a suite, its cases and modes; it does not; run again elsewhere"
+        )
+    known = {case.id for case in load_suite(run["suite"])} | {mode.name for mode in MODES}
+    unknown = [name for name in (*run["cases"], *run["modes"]) if name not in known]
+    if unknown:
+        raise UserError(
+            f"a run names cases of its suite and known modes; {folder / RUN} names {unknown[0]!r}; "
+            "run again into another folder"
         )
     return run
 
@@ -102,8 +103,12 @@ def run(
     if jobs < 1:
         raise UserError(f"at least one worker runs at a time; got {jobs}; give --jobs 1 or more")
     handed = None if inputs is None else verify_inputs(inputs, cases)
-    prepare(folder, suite, cases, modes)
+    check_folder(folder, suite)
+    for mode in modes:
+        check_capture(folder, mode.name)
+    folder.mkdir(parents=True, exist_ok=True)
     with _only_run(folder):
+        record(folder, suite, cases, modes)
         tasks = plan(folder, cases, modes, progress)
         run_tasks(tasks, suite, handed, timeout, jobs, progress)
 
@@ -111,7 +116,7 @@ def run(
 @contextmanager
 def _only_run(folder: Path) -> Iterator[None]:
     """Hold the folder's lock: two runs that write one capture would lose each other's cells."""
-    with (folder / ".lock").open("w") as lock:
+    with (folder / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

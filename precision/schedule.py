@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from precision.capture import Capture, check_capture
 from precision.cases import Case
 from precision.errors import UserError
+from precision.inbox import Inbox
 from precision.modes import FRAMEWORKS, Mode
 from precision.process import Worker
 from precision.requirements import cpu_model, missing
@@ -33,17 +35,37 @@ class Task:
 def plan(folder: Path, cases: Sequence[Case], modes: Sequence[Mode], progress: Progress) -> list[Task]:
     """Return what is left to do; cells that are done or that this machine cannot run are reported done.
 
-    Raises `UserError` for a capture that does not fit, before anything is written.
+    Raises `UserError` for a capture that does not fit, before anything is run.
     """
     tasks = []
     for mode in modes:
         capture = check_capture(folder, mode.name) or Capture(folder / "captures" / mode.name, mode.name)
+        _recover(capture, cases)
+        _check_declarations(capture, cases)
         done = {id for id, cell in capture.cells.items() if cell["status"] == "ok"}
         pending = [case for case in cases if case.id not in done]
         if pending and done:
             _check_same_environment(capture, mode)
         tasks.append(Task(mode, capture, pending))
     return [task for task in tasks if _open(task, cases, progress)]
+
+
+def _recover(capture: Capture, cases: Sequence[Case]) -> None:
+    """Take in what a worker had answered when its parent was killed, so that it is not run again."""
+    inbox = Inbox(capture, [case for case in cases if capture.cells.get(case.id, {}).get("status") != "ok"])
+    if inbox.folder.is_dir():
+        inbox.collect()
+        shutil.rmtree(inbox.folder, ignore_errors=True)
+
+
+def _check_declarations(capture: Capture, cases: Sequence[Case]) -> None:
+    for case in cases:
+        cell = capture.cells.get(case.id, {})
+        if cell.get("status") == "ok" and cell["fingerprint"] != case.fingerprint():
+            raise UserError(
+                f"a capture fits the suite that runs; {capture.folder} was made for another declaration "
+                f"of case {case.id}; use another output folder"
+            )
 
 
 def _open(task: Task, cases: Sequence[Case], progress: Progress) -> bool:
@@ -101,7 +123,7 @@ def run_tasks(
     finally:
         for _, worker in active:
             worker.kill()
-            worker.collect()
+            worker.inbox.collect()
             worker.close()
 
 
@@ -109,19 +131,17 @@ def _take_in(worker: Worker, timeout: float, progress: Progress) -> str | None:
     """Take in what a worker answered; return None while it runs, else how it ended."""
     # Asked first: all that an ended worker wrote is then there to be collected.
     ending = worker.finished(timeout)
-    for case_id in worker.collect():
+    for case_id in worker.inbox.collect():
         progress(worker.mode.name, case_id)
     return ending
 
 
 def _reap(task: Task, worker: Worker, ending: str, progress: Progress) -> Task | None:
     """Record how a worker ended; where it ended early, return the task that is left for another."""
-    capture, unanswered = worker.capture, worker.unanswered()
-    capture.versions.setdefault("processor", cpu_model())
-    capture.save()
+    capture, unanswered = worker.capture, worker.inbox.unanswered()
     rest: Task | None = None
     if capture.status != "run":
-        for case in worker.cases:
+        for case in worker.inbox.cases:
             progress(worker.mode.name, case.id)
     elif unanswered and worker.was_killed() and not worker.began() and not task.restarted:
         # Nothing tells which case it would have died on: the machine may just have been short of memory.

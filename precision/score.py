@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import mpmath
@@ -21,6 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference import Truth, formats
+
+MOST_DIGITS = 25
+"""Decimal digits of the truth that are shown where they are certain."""
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -116,9 +120,14 @@ def condition(truth: Truth) -> tuple[float | None, float | None]:
     return _figure(np.median, values), _figure(np.max, values)
 
 
-def largest_share(found: Errors, bound: Float64) -> float:
-    """Return the largest |error| / bound; 0/0 counts as 0, and an error over a zero bound as infinite."""
+def largest_share(found: Errors, bound: Float64) -> float | None:
+    """Return the largest |error| / bound; 0/0 counts as 0, and an error over a zero bound as infinite.
+
+    None where a bound is infinite: everything would be within it, and nothing said.
+    """
     absolute, limits = np.abs(found.absolute[found.counted]), bound[found.counted]
+    if not np.isfinite(limits).all():
+        return None
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = np.where(absolute == 0, 0.0, absolute / limits)
     return float(np.max(shares, initial=0.0))
@@ -154,7 +163,7 @@ def _worst(truth: Truth, found: Errors) -> dict[str, Any]:
         "worst_rounded": rounded,
         "worst_got_hex": got.hex(),
         "worst_rounded_hex": rounded.hex(),
-        "worst_exact": decimal(float(truth.value[index]), float(truth.residual[index])),
+        "worst_exact": decimal(truth, index),
     }
 
 
@@ -166,13 +175,21 @@ def _at(truth: Truth, index: tuple[Any, ...]) -> float | None:
     return magnitude / value if value else math.inf
 
 
-def decimal(value: float, residual: float) -> str:
-    """Return value + residual in decimal, to 25 significant digits."""
+def decimal(truth: Truth, index: tuple[Any, ...]) -> str:
+    """Return the truth at an index in decimal: as many digits as are certain, at most 25."""
+    value, residual = float(truth.value[index]), float(truth.residual[index])
     if not math.isfinite(value):
         return repr(value)
+    exact, bound = Fraction(value) + Fraction(residual), Fraction(float(truth.bound[index]))
+    if truth.refine is not None and bound:
+        exact, bound = truth.refine(int(np.ravel_multi_index(index, truth.value.shape)), 100)
+    digits = MOST_DIGITS
+    if bound and exact:
+        digits = max(1, min(MOST_DIGITS, math.floor(-math.log10(bound / abs(exact)))))
     context = mpmath.MPContext()
     context.prec = 2200  # any sum of two float64 is exact
-    text: str = context.nstr(context.mpf(value) + context.mpf(residual), 25, strip_zeros=True)
+    number = context.mpf(exact.numerator) / context.mpf(exact.denominator)
+    text: str = context.nstr(number, digits, strip_zeros=True)
     return text
 
 

@@ -59,11 +59,12 @@ def _sentence(rows: Sequence[Row], scored: Sequence[Row], concern: Sequence[Row]
     if concern:
         parts = [f"{found[verdict]:,} {words[verdict]}" for verdict in CONCERN if found[verdict]]
         text = f"Of {numbers.times(len(scored), 'scored cell')}, {_join(parts)}"
-        text += f"; the other {rest:,} differ from the truth by rounding only" if rest else ""
+        text += f"; the other {rest:,} are exact or differ from the truth by rounding only" if rest else ""
     elif all(row["verdict"] == "exact" for row in scored):
         text = f"All {numbers.times(len(scored), 'scored cell')} are exact"
     else:
-        text = f"All {numbers.times(len(scored), 'scored cell')} differ from the truth by rounding only"
+        some = "are exact or " if any(row["verdict"] == "exact" for row in scored) else ""
+        text = f"All {numbers.times(len(scored), 'scored cell')} {some}differ from the truth by rounding only"
     return f"{text}; {lost['error']:,} failed." if lost["error"] else f"{text}."
 
 

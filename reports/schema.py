@@ -104,6 +104,7 @@ SCORES = (
     _real("error_over_plain", "rms absolute error / that of a plain float32 evaluation"),
     _integer("probe_mismatches", "elements that are off on the small-integer probe"),
     _real("probe_error_abs_max", "largest error on the small-integer probe"),
+    _real("width_error_over_magnitude_max", "largest error / sum of |terms| on the probe of 24-bit values"),
     _integer("repeat_distinct", "distinct results over the repeats of the same call"),
     _integer("bits_group", "modes of one case with the same number gave identical bits"),
     _text("bits_sha256", "SHA-256 of the output's bytes", nullable=True),

@@ -108,6 +108,8 @@ FURTHER = (
     Measure("condition_max", "condition max", numbers.figure, "largest Σ|terms| / |truth|"),
     Measure("probe_mismatches", "probe off", _count, "elements off on the small-integer probe; 0 is right"),
     Measure("probe_error_abs_max", "probe max abs", numbers.figure, "largest error on that probe"),
+    Measure("width_error_over_magnitude_max", "24-bit probe", numbers.figure,
+            "largest error / Σ|terms| there; 0 is full float32 width"),
     Measure("zero_truth_mismatches", "zero off", _count, "elements whose truth is 0 and whose output is not"),
     Measure("nonfinite_mismatches", "NaN/Inf off", _count, "elements where NaN or Inf differ"),
     Measure("signed_zero_mismatches", "signed zero off", _count, "zeros of the other sign"),

@@ -17,6 +17,7 @@ from precision.errors import CannotRun
 from reference import plain_float32
 
 PLAN = json.loads(os.environ.get("FAKE_PLAN", "{}"))
+CALLS: list[str] = []
 START = os.environ["FAKE_LOG"].removesuffix(".log") + ".start"
 
 
@@ -45,8 +46,11 @@ def run(op, params, arrays):
     with open(os.environ["FAKE_LOG"], "a") as log:
         log.write(case + "\n")
     behaviour = PLAN.get(case)
+    CALLS.append(case)
     if behaviour == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if behaviour == "signal 36":
+        os.kill(os.getpid(), 36)
     if behaviour == "exit":
         os._exit(7)
     if behaviour == "hang":
@@ -69,6 +73,8 @@ def run(op, params, arrays):
         time.sleep(0.3)
         os._exit(0)
     output = plain_float32(op, arrays, params)
+    if behaviour == "first call off" and CALLS.count(case) == 1:
+        output = output + np.float32(1000)
     if behaviour == "offset":
         output = output + np.float32(1)
     if behaviour == "nan":

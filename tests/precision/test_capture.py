@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from precision.capture import Capture, load_capture, read_json, write_tensors
+from precision.capture import Capture, check_capture, load_capture, read_json, write_tensors
 from precision.errors import UserError
 
 
@@ -16,9 +16,13 @@ def capture(tmp_path):
     folder = tmp_path / "torch.cpu"
     folder.mkdir()
     data = np.array([[1.5, -0.0], [np.nan, np.inf]], dtype=np.float32)
-    sha256 = write_tensors(folder / "c.safetensors", {"data": data, "probe": data[:1]})
+    tensors = {"data": data, "probe": data[:1], "width": data}
+    sha256 = write_tensors(folder / "c.safetensors", tensors)
     made = Capture(folder, "torch.cpu", read_back={"threads": 2})
-    made.cells["c"] = {"status": "ok", "file": "c.safetensors", "sha256": sha256}
+    made.cells["c"] = {
+        "status": "ok", "file": "c.safetensors", "sha256": sha256, "inputs": {}, "fingerprint": "f",
+        "seconds": 0.5, "repeats": 2, "distinct": 1, "kernels": [],
+    }  # fmt: skip
     made.cells["d"] = {"status": "error", "reason": "none"}
     made.save()
     return made
@@ -96,6 +100,29 @@ def test_a_manifest_that_does_not_fit_is_refused(capture, change, words):
     edit(capture, change)
     with pytest.raises(UserError, match=words):
         load_capture(capture.folder)
+
+
+@pytest.mark.parametrize("field", ["sha256", "inputs", "fingerprint", "seconds", "distinct", "kernels"])
+def test_a_cell_without_one_of_its_fields_is_refused(capture, field):
+    edit(capture, lambda content: content["cells"]["c"].pop(field))
+    with pytest.raises(UserError, match=f"lacks '{field}'"):
+        load_capture(capture.folder)
+
+
+@pytest.mark.parametrize("tensors", [["data"], ["data", "probe"]])
+def test_a_file_without_one_of_its_tensors_is_refused(capture, tensors):
+    data = np.zeros(2, dtype=np.float32)
+    digest = write_tensors(capture.folder / "c.safetensors", dict.fromkeys(tensors, data))
+    edit(capture, lambda content: content["cells"]["c"].update(sha256=digest))
+    with pytest.raises(UserError, match="float32 tensors data, probe and width"):
+        load_capture(capture.folder).outputs("c")
+
+
+def test_a_capture_under_another_modes_name_is_refused(capture, tmp_path):
+    (tmp_path / "captures").mkdir()
+    capture.folder.rename(tmp_path / "captures" / "tensorflow.cpu")
+    with pytest.raises(UserError, match=r"holds 'torch\.cpu'; move it back"):
+        check_capture(tmp_path, "tensorflow.cpu")
 
 
 def test_unreadable_json_is_refused(capture):

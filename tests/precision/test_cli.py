@@ -94,6 +94,18 @@ BROKEN = {
         lambda f: edit(manifest(f), lambda c: c["cells"]["smoke-linear"].update(fingerprint="0")),
         "another declaration of case smoke-linear",
     ),
+    "unknown case": (lambda f: edit(f / "run.json", lambda c: c["cases"].append("x")), "names 'x'"),
+    "another mode": (
+        lambda f: (
+            shutil.rmtree(f / "captures/tensorflow.cpu"),
+            (f / "captures/torch.cpu").rename(f / "captures/tensorflow.cpu"),
+        ),
+        "holds 'torch.cpu'",
+    ),
+    "other switches": (
+        lambda f: edit(manifest(f), lambda c: c["asked"].update(threads=1)),
+        "is made with its mode's switches",
+    ),
     "unknown suite": (lambda f: edit(f / "run.json", lambda c: c.update(suite="x")), "a suite is one of"),
     "not JSON": (lambda f: (f / "run.json").write_text("{"), "must be readable JSON"),
 }
@@ -129,6 +141,35 @@ def test_results_of_another_schema_are_refused(precision_command, copy):
     done = precision_command("render", str(copy))
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_results_older_than_their_captures_are_said_to_be(precision_command, copy):
+    assert "changed since they were scored" not in precision_command("render", str(copy)).stderr
+    edit(manifest(copy), lambda content: content.update(reason="edited"))
+    assert "changed since they were scored" in precision_command("render", str(copy)).stderr
+
+
+def test_nothing_measured_is_a_report_that_says_so(precision_command, tmp_path):
+    done = precision_command(
+        "report", "smoke", "-o", str(tmp_path / "r"), "--timeout", "0.01", "--modes", "torch.cpu"
+    )
+    assert done.returncode == 1
+    assert (tmp_path / "r/index.html").stat().st_size > 0
+    assert "Nothing could be judged" in done.stdout
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(precision_command):
+    done = precision_command("run", "smoke", "-o", "/proc/precision", "--modes", "torch.cpu")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_fault_of_the_program_is_not_a_finding(monkeypatch, capsys):
+    from precision import __main__, cli
+
+    monkeypatch.setattr(cli, "select_cases", lambda *_: 1 / 0)
+    assert __main__.main(["run", "smoke"]) == 3
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_a_reader_that_goes_away_is_no_error(copy):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,6 +137,43 @@ def test_a_planted_fault_is_never_rounding(faulty, op, fault):
     hit = {"conv2d": "smoke-conv2d-3x3", "layer_norm": "smoke-layer-norm", "linear": "smoke-linear"}[op]
     assert scores.loc[hit, "verdict"] in {"semantics", "unexplained"}
     assert set(scores["verdict"].drop(hit)) <= {"exact", "rounding"}
+
+
+SPY_TORCH = """
+import torch, torch.nn.functional as F, numpy as np
+from precision.frameworks import torch_backend as b
+seen, conv = [], F.conv2d
+def spy(x, *rest):
+    seen.append(x.is_contiguous(memory_format=torch.channels_last))
+    return conv(x, *rest)
+F.conv2d = spy
+a = {"input": np.ones((1, 8, 5, 5), "f"), "weight": np.ones((4, 8, 3, 3), "f")}
+p = {"stride": 1, "padding": 1, "dilation": 1, "groups": 1}
+b.run("conv2d", p, a)
+b.configure("cpu", {"memory_format": "channels_last"})
+b.run("conv2d", p, a)
+print(seen)
+"""
+
+SPY_TENSORFLOW = """
+import numpy as np
+from precision.frameworks import tensorflow_backend as b
+b.configure("cpu", {"jit_compile": True})
+a = {"input": np.ones((2, 8), "f"), "weight": np.ones((4, 8), "f"), "bias": np.ones(4, "f")}
+b.run("linear", {}, a)
+(call,) = b._calls.values()
+print(call._jit_compile)
+"""
+
+
+def test_channels_last_and_xla_really_reach_the_call():
+    assert _printed(SPY_TORCH) == "[False, True]"
+    assert _printed(SPY_TENSORFLOW) == "True"
+
+
+def _printed(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip().splitlines()[-1]
 
 
 def test_inputs_are_not_changed_by_a_call():

@@ -44,6 +44,44 @@ def test_normalizations(last, counts):
     assert (found.mismatches, found.unlikely, found.inexact) == counts
 
 
+SUMS = [case for case in load_suite("default") if case.family != "normalization"]
+
+
+def rounded_to(array, bits):
+    """Significands of that many bits, to nearest."""
+    fraction, exponent = np.frexp(array.astype(np.float64))
+    return np.ldexp(np.rint(np.ldexp(fraction, bits)), exponent - bits).astype(np.float32)
+
+
+@pytest.mark.parametrize("case", SUMS, ids=lambda case: case.id)
+def test_float32_returns_all_24_bits_of_a_picked_input(case):
+    limits, arrays = probe_limits(case, "width"), case.make("width")
+    output = plain_float32(case.op, arrays, case.params)
+    found = judge_probe(limits, output)
+    assert (found.mismatches, found.unlikely, found.inexact) == (0, 0, 0)
+    assert np.abs(output).max() > 0.1
+
+
+@pytest.mark.parametrize(("bits", "relative"), [(11, 2.0**-11), (8, 2.0**-8)])
+@pytest.mark.parametrize("what", ["operands", "results"])
+def test_narrow_operands_and_results_show(bits, relative, what):
+    case = next(case for case in SUMS if case.id == "conv2d-5x5-s2-uniform")
+    limits, arrays = probe_limits(case, "width"), case.make("width")
+    if what == "operands":
+        output = plain_float32(case.op, {n: rounded_to(a, bits) for n, a in arrays.items()}, case.params)
+    else:
+        output = rounded_to(plain_float32(case.op, arrays, case.params), bits)
+    found = judge_probe(limits, output)
+    assert found.unlikely > 0.5 * output.size
+    assert relative / 2 <= found.error_relative_max <= relative
+
+
+def test_a_scaled_result_shows():
+    case = next(case for case in SUMS if case.id == "linear-1024-1000")
+    output = plain_float32(case.op, case.make("width"), case.params) * np.float32(1.0003)
+    assert judge_probe(probe_limits(case, "width"), output).unlikely
+
+
 NORMS = [case for case in load_suite("default") if case.family == "normalization" and "offset" not in case.id]
 
 

@@ -18,13 +18,15 @@ from precision.score import condition, cosine_and_angle, decimal, errors, larges
 from reference import Truth
 
 finite = st.floats(-1e6, 1e6, width=32)
+wide = st.one_of(st.just(0.0), st.floats(1e-30, 1e6), st.floats(-1e6, -1e-30))
 vectors = arrays(np.float32, st.integers(1, 12), elements=finite)
 
 
-def truth_of(value, residual=None):
+def truth_of(value):
     value = np.asarray(value, dtype=np.float64)
     zeros = np.zeros_like(value)
-    return Truth(value, zeros if residual is None else residual, zeros, np.abs(value) + 1.0)
+    # A magnitude of another binade than the value, so that one taken for the other shows.
+    return Truth(value, zeros, zeros, 5.0 * np.abs(value) + 1.0)
 
 
 def ulp32(value: Fraction) -> Fraction:
@@ -37,7 +39,7 @@ def ulp32(value: Fraction) -> Fraction:
 
 @given(vectors, st.data())
 def test_figures_equal_exact_ones(output, data):
-    value = data.draw(arrays(np.float64, output.shape, elements=st.floats(-1e6, 1e6)))
+    value = data.draw(arrays(np.float64, output.shape, elements=wide))
     truth = truth_of(value)
     found = scores(truth, errors(truth, output))
     difference = [Fraction(float(o)) - Fraction(float(t)) for o, t in zip(output, value, strict=True)]
@@ -56,6 +58,29 @@ def test_figures_equal_exact_ones(output, data):
         assert found["error_ulp_mean"] == pytest.approx(
             float(sum(in_ulp) / len(in_ulp)), rel=1e-9, abs=1e-12 * scale
         )
+        ranked = sorted(abs(x) for x in in_ulp)
+        middle = (ranked[(len(ranked) - 1) // 2] + ranked[len(ranked) // 2]) / 2
+        assert found["error_ulp_median"] == pytest.approx(float(middle), rel=1e-12)
+        assert found["error_ulp_p99"] == pytest.approx(
+            float(ranked[math.ceil(0.99 * len(ranked)) - 1]), rel=1e-12
+        )
+    magnitude = [5 * abs(Fraction(float(t))) + 1 for t in value]
+    scaled = [d / ulp32(m) for d, m in zip(difference, magnitude, strict=True)]
+    assert found["error_scaled_ulp_max"] == pytest.approx(float(max(map(abs, scaled))), rel=1e-12)
+    square = sum(x * x for x in scaled) / len(scaled)
+    assert found["error_scaled_ulp_rms"] == pytest.approx(math.sqrt(square), rel=1e-12)
+    ratio = max(abs(d) / m for d, m in zip(difference, magnitude, strict=True))
+    assert found["error_over_magnitude_max"] == pytest.approx(float(ratio), rel=1e-12)
+    squares = sum(d * d for d in difference)
+    assert found["error_abs_rms"] == pytest.approx(math.sqrt(squares / len(value)), rel=1e-12)
+    length = sum(Fraction(float(t)) ** 2 for t in value)
+    if length:
+        assert found["relative_l2"] == pytest.approx(math.sqrt(squares / length), rel=1e-9)
+    worst = int(json.loads(found["worst_index"])[0])
+    assert abs(scaled[worst]) == pytest.approx(float(max(map(abs, scaled))), rel=1e-12)
+    if value[worst]:
+        there = magnitude[worst] / abs(Fraction(float(value[worst])))
+        assert found["worst_condition"] == pytest.approx(float(there), rel=1e-12)
     assert found["zero_truth_mismatches"] == len(value) - len(in_ulp)
     right = sum(bool(o == np.float32(t)) for o, t in zip(output, value, strict=True))
     assert found["share_correctly_rounded"] == right / len(value)
@@ -138,19 +163,34 @@ def test_shares_of_a_bound():
     found = errors(truth, np.array([1.0, 1.5, 1.0], dtype=np.float32))
     assert largest_share(found, np.array([0.0, 1.0, 1.0])) == 0.5
     assert largest_share(found, np.array([0.0, 0.0, 1.0])) == math.inf
-    assert largest_share(found, np.array([0.0, np.inf, 1.0])) == 0.0
+    assert largest_share(found, np.array([0.0, np.inf, 1.0])) is None
 
 
 def test_condition_of_a_zero_is_infinite():
-    truth = Truth(np.array([0.0, 2.0]), np.zeros(2), np.zeros(2), np.array([1.0, 2.0]))
-    assert condition(truth)[1] == math.inf
+    truth = Truth(np.array([0.0, 2.0, 1.0]), np.zeros(3), np.zeros(3), np.array([1.0, 6.0, 50.0]))
+    assert condition(truth) == (50.0, math.inf)
+    assert condition(
+        Truth(*(np.array([x, 2 * x, 4 * x]) for x in (1.0, 0.0, 0.0)), np.array([1.0, 4.0, 40.0]))
+    ) == (
+        2.0,
+        10.0,
+    )
 
 
 def test_decimal_digits_are_those_of_the_exact_sum():
-    value, residual = 1.0 / 3.0, 1e-18
-    exact = Fraction(value) + Fraction(residual)
-    assert abs(Fraction(decimal(value, residual)) - exact) < Fraction(1, 10**25)
-    assert decimal(math.inf, 0.0) == "inf"
+    one = np.array([1.0 / 3.0])
+    exact = Fraction(1.0 / 3.0) + Fraction(1e-18)
+    certain = Truth(one, np.array([1e-18]), np.zeros(1), one)
+    assert abs(Fraction(decimal(certain, (0,))) - exact) < Fraction(1, 10**25)
+    unsure = Truth(one, np.array([1e-18]), np.array([1e-12]), one)
+    shown = decimal(unsure, (0,))
+    assert len(shown) <= len("0.") + 12
+    assert abs(Fraction(shown) - exact) < Fraction(1, 10**11)
+    refined = Truth(
+        one, np.zeros(1), np.array([1e-12]), one, refine=lambda i, bits: (Fraction(1, 3), Fraction(0))
+    )
+    assert decimal(refined, (0,)) == "0.3333333333333333333333333"
+    assert decimal(truth_of([math.inf]), (0,)) == "inf"
 
 
 @given(vectors, st.data())
@@ -171,4 +211,11 @@ def test_map_shows_the_place():
     blocks = error_map(errors(truth, output))
     hot = [(block["row"], block["column"]) for block in blocks if block["error_scaled_ulp_rms"] > 0]
     assert hot == [(3, 23)]
+    (block,) = [block for block in blocks if (block["row"], block["column"]) == (3, 23)]
+    # One of 2 * 3 * 2 elements is off by 2^-20, in ulp of 6: 2^-21.
+    assert block["error_scaled_ulp_mean"] == pytest.approx(2.0**-20 / 2.0**-21 / 12)
+    assert block["error_scaled_ulp_rms"] == pytest.approx(2.0**-20 / 2.0**-21 / math.sqrt(12))
+    output[1, 2, 3, 39] -= np.float32(2**-19)
+    negative = [b["error_scaled_ulp_mean"] for b in error_map(errors(truth, output))]
+    assert min(negative) == pytest.approx(-1 / 6)
     assert len(blocks) == 5 * 24

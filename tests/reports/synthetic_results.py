@@ -129,7 +129,7 @@ def _score(number: int, case: Any, mode: Any, output: str) -> dict[str, Any]:
         "error_over_bound_max": rms / case[3], "condition_median": 1.0, "condition_max": 1.5,
         "truth_uncertainty_ulp_max": 1e-6, "zero_truth_mismatches": 0, "nonfinite_mismatches": 0,
         "signed_zero_mismatches": 0, "error_over_plain": factor, "probe_mismatches": 0,
-        "probe_error_abs_max": 0.0, "repeat_distinct": 1, "bits_group": group,
+        "probe_error_abs_max": 0.0, "width_error_over_magnitude_max": 0.0, "repeat_distinct": 1, "bits_group": group,
         "bits_sha256": f"{number:02x}{group:02x}" * 16, "worst_index": "[0, 1, 2, 3]",
         "worst_got": 1.0 + 2**-20, "worst_rounded": 1.0, "worst_got_hex": "0x1.000010p+0",
         "worst_rounded_hex": "0x1.000000p+0", "worst_exact": "1.00000000000000000021", "call_seconds": 0.01,
