@@ -284,7 +284,7 @@ def _flat(results: Results) -> Results:
         (_none_run, "Nothing could be judged: of 72 cells 72 were not run"),
         (_no_scores, "Nothing could be judged: of 72 cells 72 were not run"),
         (_nothing, "There is nothing to judge"),
-        (_one_mode, "All 6 scored cells differ from the truth by rounding only."),
+        (_one_mode, "All 6 scored cells are exact or differ from the truth by rounding only."),
         (_no_figures, "not measured"),
         (_infinite, "∞"),
         (_huge, "1.00e30"),
