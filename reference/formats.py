@@ -1,7 +1,8 @@
-"""Binary floating-point formats as data, and the two operations that need nothing else: `ulp` and rounding.
+"""Binary floating-point formats as data, and what they give by themselves: spacing, rounding, order.
 
-A format is a precision and an exponent range. IEEE 754-2019, sections 3.3 (formats), 4.3.1 (round to nearest,
-ties to even), 7.4 (overflow).
+A format is a precision and an exponent range. IEEE 754-2019, sections 3.3 (formats), 4.3 (rounding), 7.4
+(overflow); the 8-bit formats: Open Compute Project 2023, "OCP 8-bit Floating Point Specification (OFP8)",
+revision 1.0, whose conversions saturate or not; TF32: NVIDIA 2020, "A100 Tensor Core GPU Architecture".
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reference.rounding import Seed, draws, round_pairs
+
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Format:
-    """A binary format with subnormal numbers, infinities and NaN."""
+    """A binary format with subnormal numbers and NaN."""
 
     name: str
     precision: int  # bits of the significand, the leading one included
     emin: int  # exponent of the smallest normal number, 2**emin
-    emax: int  # exponent of the largest finite number, 2**emax * (2 - 2**(1 - precision))
+    emax: int  # exponent of the largest finite number
     bits: int  # bits of storage
+    infinite: bool = True  # False: no infinities, overflow gives NaN
+    reserved: int = 0  # significands at the end of the last binade that are not numbers
 
     @property
     def unit_roundoff(self) -> float:
@@ -40,7 +45,8 @@ class Format:
 
     @property
     def largest(self) -> float:
-        return float(np.ldexp(2.0 - 2.0 ** (1 - self.precision), self.emax))
+        """2**emax * (2 - 2**(1 - precision)), less the reserved significands."""
+        return float(np.ldexp(2.0 - (1 + self.reserved) * 2.0 ** (1 - self.precision), self.emax))
 
 
 BINARY16 = Format(name="binary16", precision=11, emin=-14, emax=15, bits=16)
@@ -48,9 +54,18 @@ BFLOAT16 = Format(name="bfloat16", precision=8, emin=-126, emax=127, bits=16)
 TF32 = Format(name="tf32", precision=11, emin=-126, emax=127, bits=32)
 BINARY32 = Format(name="binary32", precision=24, emin=-126, emax=127, bits=32)
 BINARY64 = Format(name="binary64", precision=53, emin=-1022, emax=1023, bits=64)
+E4M3 = Format(name="e4m3", precision=4, emin=-6, emax=8, bits=8, infinite=False, reserved=1)
+E5M2 = Format(name="e5m2", precision=3, emin=-14, emax=15, bits=8)
 
-FORMATS = {fmt.name: fmt for fmt in (BINARY16, BFLOAT16, TF32, BINARY32, BINARY64)}
-_BY_DTYPE = {"float16": BINARY16, "bfloat16": BFLOAT16, "float32": BINARY32, "float64": BINARY64}
+FORMATS = {fmt.name: fmt for fmt in (BINARY16, BFLOAT16, TF32, BINARY32, BINARY64, E4M3, E5M2)}
+_BY_DTYPE = {
+    "float16": BINARY16,
+    "bfloat16": BFLOAT16,
+    "float32": BINARY32,
+    "float64": BINARY64,
+    "float8_e4m3fn": E4M3,
+    "float8_e5m2": E5M2,
+}
 
 
 def format_of(dtype: Any) -> Format:
@@ -62,7 +77,10 @@ def format_of(dtype: Any) -> Format:
         return dtype
     if isinstance(dtype, str) and dtype in FORMATS:
         return FORMATS[dtype]
-    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    try:
+        name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    except TypeError:
+        name = repr(dtype)
     if name in _BY_DTYPE:
         return _BY_DTYPE[name]
     raise ValueError(
@@ -85,38 +103,120 @@ def ulp(x: npt.ArrayLike, fmt: Format) -> Array:
     return np.asarray(np.where(np.isnan(x), np.nan, spacing))
 
 
-def round_nearest_even(x: npt.ArrayLike, fmt: Format) -> Array:
-    """`x` (float64) rounded to `fmt`, ties to even; subnormals kept, overflow to infinity, zeros keep their
-    sign.
+def round_to(
+    x: npt.ArrayLike, fmt: Format, mode: str = "RNE", *, saturate: bool = False, seed: Seed = None
+) -> Array:
+    """`x` (float32 or float64) rounded to `fmt`, as float64.
 
-    Exact for every format of at most 53 bits: x / ulp(x) is a scaling by a power of two and below 2**53.
+    mode: "RNE" to nearest, ties to even; "RNA" to nearest, ties away from zero; "RZ" toward zero; "RU" up;
+    "RD" down; "SR" stochastic: of the two neighbours the one farther from zero with a probability equal to
+    the distance from the other (to within 2**-53), drawn from `seed`, in C order.
+
+    Subnormals are kept; what is rounded to zero keeps its sign. Overflow, where the rounding with an
+    unbounded exponent exceeds the largest number: infinity, or NaN in a format without infinities, except
+    that RZ, RU below zero and RD above it stop at the largest number. An infinity stays (NaN where there is
+    none). With `saturate` overflow and infinities give the largest number. NaN stays NaN.
+
+    Raises ValueError for an unknown mode, or "SR" without a seed.
     """
-    x = np.asarray(x, np.float64)
-    if fmt.precision >= BINARY64.precision:
-        return x.copy()
-    _, exponent = np.frexp(x)
-    shift = np.maximum(exponent.astype(np.int64) - 1, fmt.emin) - fmt.precision + 1
-    shift = np.where(np.isfinite(x), shift, 0).astype(np.int32)
-    with np.errstate(over="ignore"):
-        rounded = np.ldexp(np.rint(np.ldexp(x, -shift)), shift)
-    return np.asarray(np.where(np.abs(rounded) > fmt.largest, np.copysign(np.inf, x), rounded))
+    return round_sum(x, -0.0, fmt, mode, saturate=saturate, seed=seed)
 
 
-def round_sum(high: npt.ArrayLike, low: npt.ArrayLike, fmt: Format) -> Array:
-    """The exact sum high + low rounded once to `fmt`, to nearest, ties to even; as float64.
-
-    high + low is first rounded to odd in binary64 (sticky last bit), which a second rounding to at most 51
-    bits cannot notice (Boldo & Melquiond 2008, "Emulation of FMA and correctly rounded sums", theorem 3). For
-    binary64 itself, and where high is not finite, the sum is `high + low` as IEEE 754 has it.
+def round_sum(
+    high: npt.ArrayLike,
+    low: npt.ArrayLike,
+    fmt: Format,
+    mode: str = "RNE",
+    *,
+    saturate: bool = False,
+    seed: Seed = None,
+) -> Array:
+    """The exact sum high + low of float64 numbers rounded once, as `round_to` does. `low` counts only where
+    `high` is finite.
     """
     high, low = np.asarray(high, np.float64), np.asarray(low, np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        total = high + low
-        partner = total - high
-        rest = (high - (total - partner)) + (low - partner)
-    if fmt.precision > 51:
-        return np.asarray(total)
-    even = (total.view(np.int64) & 1) == 0
-    move = even & (rest != 0.0) & np.isfinite(total) & np.isfinite(rest)
-    odd = np.where(move, np.nextafter(total, np.where(rest > 0.0, np.inf, -np.inf)), total)
-    return round_nearest_even(odd, fmt)
+    drawn = draws(mode, seed, np.broadcast_shapes(high.shape, low.shape))
+    rounded = round_pairs(high, low, fmt.precision, fmt.emin, mode, drawn)
+    return bounded(rounded, np.isfinite(high), fmt, mode, saturate=saturate)
+
+
+def bounded(rounded: Array, finite: Any, fmt: Format, mode: str, *, saturate: bool = False) -> Array:
+    """`rounded` as if `fmt` had no largest number, with what the mode makes of overflow.
+
+    `finite` tells what was finite before rounding: an infinity is no overflow.
+    """
+    stops = {"RZ": True, "RU": rounded < 0.0, "RD": rounded > 0.0}.get(mode, False)
+    largest = np.copysign(fmt.largest, rounded)
+    beyond = largest if saturate else np.where(stops & finite, largest, largest * np.inf)
+    if not fmt.infinite:
+        beyond = np.where(np.isinf(beyond), np.nan, beyond)
+    return np.asarray(np.where(np.abs(rounded) > fmt.largest, beyond, rounded))
+
+
+def round_nearest_even(x: npt.ArrayLike, fmt: Format) -> Array:
+    """`round_to(x, fmt)`."""
+    return round_to(x, fmt)
+
+
+def ordinals(x: npt.ArrayLike, fmt: Format) -> npt.NDArray[np.int64]:
+    """The place of each number of `fmt` on its line: ... -1, 0, 1 for the smallest subnormal, 2 for the next.
+
+    Strictly monotone; both zeros are 0; infinity is one more than the largest number (and so does not exist
+    where `fmt` has none). Raises ValueError for NaN, and for what is not a number of `fmt`.
+    """
+    x = np.asarray(x, np.float64)
+    strange = ~(x == round_to(x, fmt))
+    if strange.any():
+        raise ValueError(
+            f"ordinals are of numbers of {fmt.name}, got {float(x[strange][0])!r} among them: "
+            "round to the format, and leave NaN out"
+        )
+    size = np.where(np.isinf(x), fmt.largest, np.abs(x))
+    step = ulp(size, fmt)
+    whole = (size / step).astype(np.int64)  # below 2**precision
+    binade = np.where(size < fmt.smallest_normal, 0, np.frexp(size)[1].astype(np.int64) - 1 - fmt.emin)
+    place = whole + (binade << fmt.precision - 1) + np.isinf(x)
+    return np.asarray(np.where(x < 0.0, -place, place))
+
+
+def from_ordinals(places: npt.ArrayLike, fmt: Format) -> Array:
+    """The numbers at these places: the inverse of `ordinals`, with +0 for 0.
+
+    Raises ValueError for what is not an integer or lies beyond the last number (infinity, if there is one).
+    """
+    given = np.asarray(places)
+    last = int(ordinals(fmt.largest, fmt)) + fmt.infinite
+    if given.dtype.kind not in "iu" or max(-int(given.min(initial=0)), int(given.max(initial=0))) > last:
+        raise ValueError(f"places in {fmt.name} are integers from {-last} to {last}, got others: clip them")
+    size = np.abs(given.astype(np.int64))
+    binade = np.maximum((size >> fmt.precision - 1) - 1, 0)
+    whole = size - (binade << fmt.precision - 1)
+    with np.errstate(over="ignore"):
+        found = np.ldexp(whole.astype(np.float64), (binade + fmt.emin - fmt.precision + 1).astype(np.int32))
+    found = np.where(found > fmt.largest, np.inf, found)
+    return np.asarray(np.where(given < 0, -found, found))
+
+
+def ulp_distance(
+    a: npt.ArrayLike, b: npt.ArrayLike, fmt: Format, *, nan: str = "refuse"
+) -> npt.NDArray[np.uint64]:
+    """Steps from a to b along the numbers of `fmt`; never wraps (-3e38 to 3e38 is 4.3e9 in binary32).
+
+    Both zeros are one place. nan="refuse" raises ValueError for NaN; nan="mark" gives 0 where both are NaN
+    and 2**64 - 1, more than any distance, where one is. Raises ValueError too for shapes that differ and for
+    what is not a number of `fmt`.
+    """
+    if nan not in ("refuse", "mark"):
+        raise ValueError(f"nan must be 'refuse' or 'mark', got {nan!r}: say what NaN shall mean")
+    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if x.shape != y.shape:
+        raise ValueError(f"a distance needs arrays of one shape, got {x.shape} and {y.shape}: reshape one")
+    empty = np.isnan(x), np.isnan(y)
+    if nan == "mark":
+        x, y = np.where(empty[0], 0.0, x), np.where(empty[1], 0.0, y)
+    p, q = ordinals(x, fmt), ordinals(y, fmt)
+    # Modulo 2**64 the difference of the larger and the smaller is right: it is below 2**64.
+    with np.errstate(over="ignore"):
+        steps = np.maximum(p, q).view(np.uint64) - np.minimum(p, q).view(np.uint64)
+    steps = np.where(empty[0] ^ empty[1], np.uint64(2**64 - 1), steps)
+    return np.asarray(np.where(empty[0] & empty[1], np.uint64(0), steps), np.uint64)

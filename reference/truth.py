@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from reference.formats import Array, Format, format_of, round_sum, ulp
+from reference.formats import Array, Format, bounded, format_of, ulp
+from reference.refined import Refine, UncertainError, decide, enclose, number, private_context
+from reference.rounding import Seed, draws, round_pairs
+
+__all__ = ["CERTAINTY", "Refine", "Truth", "UncertainError"]
 
 CERTAINTY = 2.0**-10  # a certified element is known to this fraction of a float32 ulp, or better
-
-
-Refine = Callable[[int, int], tuple[Fraction, Fraction]]
-
-
-class UncertainError(ArithmeticError):
-    """The bound does not prove which number of the format is nearest."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +28,9 @@ class Truth:
     - NaN and infinity follow IEEE 754 independently of any order: Inf - Inf, 0 * Inf and any NaN give NaN.
       The zeros of a padding are terms too, so an infinite weight over padding gives NaN. Such an element
       holds the NaN or infinity in `value`, with residual 0, bound 0 and an infinite magnitude.
-    - The exact value of finite operands is always finite: partial sums do not overflow, `round` does, to
-      infinity from the largest number plus half an ulp on.
+    - The exact value of finite operands is always finite: partial sums do not overflow, `round` does, by the
+      rules of its mode and format. Only what is beyond float64 too (exp of 800) is held, and rounds, as the
+      infinity that it overflows to.
     - A sum that is exactly zero is +0; a non-zero truth that rounds to zero keeps its sign.
     - Subnormal operands and results are kept, never flushed.
     """
@@ -63,36 +61,70 @@ class Truth:
             value, residual, bound, magnitude, self.tiers, lambda i, bits: refine(int(before[i]), bits)
         )
 
-    def round(self, dtype: Any = np.float32) -> npt.NDArray[Any]:
-        """The truth rounded to nearest, ties to even, proved right for every element.
+    def round(
+        self, dtype: Any = np.float32, mode: str = "RNE", *, saturate: bool = False, seed: Seed = None
+    ) -> npt.NDArray[Any]:
+        """The truth rounded once, proved right for every element.
 
-        Raises `UncertainError`, which names the first such element, if the bound admits two results; for
-        float32 that never happens. The array has the given dtype; for a format without one (TF32) it is
-        float32.
+        dtype: a NumPy dtype, or the name of a format: "binary16", "binary32", "binary64", "bfloat16", "tf32",
+        "e4m3", "e5m2". mode, saturate, seed: as in `formats.round_to` ("RNE", "RNA", "RZ", "RU", "RD", "SR").
+        Elements that the bound leaves open are decided by `refine`, at a precision that is raised until there
+        is one answer. An exact zero is +0 in every mode. The array has the given dtype; for the name of a
+        format that NumPy lacks it is float32.
+
+        Raises ValueError for an unknown format or mode, "SR" without a seed; UncertainError, which names the
+        first such element, if the bound admits two results and there is no `refine`: for float32 to nearest
+        that never happens.
         """
         fmt = format_of(dtype)
-        low, high = self._rounded_ends(fmt)
-        unsure = ~((low == high) & (np.signbit(low) == np.signbit(high)) | np.isnan(self.value))
-        if unsure.any():
-            index = tuple(int(i) for i in np.argwhere(unsure)[0])
+        drawn = draws(mode, seed, self.value.shape)
+        margin = np.where(self.bound > 0.0, self.bound + (np.abs(self.residual) + self.bound) * 2.0**-51, 0.0)
+        value = self.value + 0.0  # an exact zero is +0
+        low, high = (
+            round_pairs(value, self.residual + step, fmt.precision, fmt.emin, mode, drawn)
+            for step in (-margin, margin)
+        )
+        same = (low == high) | (np.abs(low) > fmt.largest) & (np.abs(high) > fmt.largest)
+        same &= np.signbit(low) == np.signbit(high)
+        unsure = np.flatnonzero(~(same | (margin == 0.0) | np.isnan(value)))
+        if unsure.size:
+            self._decide(unsure, low.reshape(-1), fmt, mode, drawn)
+        rounded = bounded(low, np.isfinite(value), fmt, mode, saturate=saturate)
+        with np.errstate(over="ignore", under="ignore"):
+            return rounded.astype(_storage(dtype, fmt))
+
+    def _decide(
+        self, unsure: npt.NDArray[np.int64], out: Array, fmt: Format, mode: str, drawn: Array
+    ) -> None:
+        """Put the rounding of the elements at the flat indices `unsure` into `out`."""
+        refine = self.refine
+        if refine is None:
+            index = tuple(int(i) for i in np.unravel_index(unsure[0], self.value.shape))
             raise UncertainError(
                 f"the rounding to {fmt.name} of element {index} is not certain: value {self.value[index]!r}, "
                 f"residual {self.residual[index]!r}, bound {self.bound[index]!r}"
             )
-        with np.errstate(over="ignore", under="ignore"):
-            return low.astype(_storage(dtype, fmt))
+        for i in unsure.tolist():
+            out[i] = decide(refine, i, fmt, mode, float(drawn[i]) if drawn.size else 0.0)
 
-    def _rounded_ends(self, fmt: Format) -> tuple[Array, Array]:
-        margin = np.where(self.bound > 0.0, self.bound + (np.abs(self.residual) + self.bound) * 2.0**-51, 0.0)
-        value = self.value + 0.0  # an exact zero is +0
-        low = round_sum(value, self.residual - margin, fmt)
-        high = round_sum(value, self.residual + margin, fmt)
-        if fmt.precision > 51:
-            # Nothing wider to round from: an inexact remainder must stay clear of half a spacing.
-            half = ulp(np.nextafter(np.abs(self.value), 0.0), fmt) / 2
-            settled = (margin == 0.0) | (np.abs(self.residual) + margin < half)
-            return low, np.where(settled, low, np.nan)
-        return low, high
+    def at_precision(self, bits: int) -> npt.NDArray[np.object_]:
+        """The truth as mpmath numbers, each within 2**-bits of the exact one, relatively; exact zeros are 0.
+
+        The numbers belong to a private context of bits + 8 bits. NaN and infinities stay what they are.
+        Raises ValueError for bits that are not a positive integer, UncertainError where the bound is too
+        wide and there is no `refine`.
+        """
+        if isinstance(bits, bool) or not isinstance(bits, int | np.integer) or bits < 1:
+            raise ValueError(f"a precision is a positive number of bits, got {bits!r}: give e.g. 200")
+        context = private_context(int(bits) + 8)
+        out = np.empty(self.value.size, object)
+        flat = (a.reshape(-1).tolist() for a in (self.value, self.residual, self.bound))
+        for i, known in enumerate(zip(*flat, strict=True)):
+            if math.isfinite(known[0]):
+                out[i] = number(enclose(self.refine, i, known, int(bits) + 1), context)
+            else:
+                out[i] = context.mpf(known[0])
+        return out.reshape(self.value.shape)
 
     def error(self, output: npt.ArrayLike) -> Array:
         """output - truth, in float64: (output - value) - residual, so that nothing cancels.

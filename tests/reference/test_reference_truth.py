@@ -48,8 +48,12 @@ def test_an_undecided_rounding_is_refused_and_located():
     with pytest.raises(UncertainError, match=r"element \(1,\)"):
         truth_of([1.0, TIE], 0.0, [0.0, 2.0**-80]).round()
     with pytest.raises(UncertainError, match="binary64"):
-        truth_of(1.0, 2.0**-54, 2.0**-60).round(np.float64)
-    assert truth_of(1.0, 2.0**-54, 2.0**-60).round(np.float32)[0] == 1.0
+        truth_of(1.0, 2.0**-53, 2.0**-60).round(np.float64)
+    assert truth_of(1.0, 2.0**-54, 2.0**-60).round(np.float64)[0] == 1.0
+    assert truth_of(1.0, 2.0**-53, 2.0**-60).round(np.float32)[0] == 1.0
+    with pytest.raises(UncertainError, match="e4m3"):
+        truth_of(464.0, 0.0, 2.0**-60).round("e4m3")
+    assert truth_of(2.0**130, 0.0, 2.0**106).round()[0] == np.inf  # what overflows need not be known better
 
 
 def test_round_to_other_formats():
