@@ -6,8 +6,8 @@ here, and multiplied by 1 + 2**-20.
 
 Sums of products, n terms (the bias is one). Each product is rounded once and passes through at most n - 1
 additions, in any tree, fused or not: |y^ - y| <= gamma_n sum|ab|. With operands rounded beforehand by a
-relative q the factor is (1 + q)**2 (1 + gamma_n) - 1. An output narrower than its accumulator is rounded once
-more.
+relative q the factor is (1 + q)**2 (1 + gamma_n) - 1. An average has two more roundings, for its division. An
+output narrower than its accumulator is rounded once more.
 
 Normalizations, N elements a statistic; m^, v^, r^ are computed for the mean m, the variance v, r = 1/sqrt(v +
 eps).
@@ -49,6 +49,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,7 @@ from reference import grouped
 from reference.formats import BINARY32, Array
 from reference.operands import operand, survey
 from reference.ops import Arrays, Params, checked, terms
+from reference.sum_ops import FACTORS
 from reference.truth import Truth
 
 LAMBDA = 8.0
@@ -85,8 +87,8 @@ def error_bound(
 
     unit_roundoff is the accumulator's; operand_roundoff that of a format to which input and weight are
     rounded first (2**-11 for TF32 and float16 within its range, 2**-8 for bfloat16); algorithm, for
-    normalizations, how the variance is computed. Raises ValueError for unknown names and for operand_roundoff
-    with a normalization.
+    normalizations, how the variance is computed. Raises ValueError for unknown names, for operand_roundoff
+    with a normalization, and for ops that are neither sums nor normalizations.
     """
     found = checked(op, arrays, params)
     for value, known, name in ((kind, KINDS, "kind"), (algorithm, ALGORITHMS, "algorithm")):
@@ -98,8 +100,12 @@ def error_bound(
         else (lambda n: gamma(n, unit_roundoff))
     )
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        if found.rows is None:
-            bound = _sum_bound(terms(op, arrays, params), arrays, truth, operand_roundoff, gamma_n)
+        if op in FACTORS:
+            count = terms(op, arrays, params) + (arrays.get("bias") is not None)
+            factors = [arrays[name] for name in FACTORS[op]]
+            bound = _sum_bound(count, factors, truth, operand_roundoff, gamma_n)
+        elif found.rows is None:
+            raise ValueError(f"{op} has no bound of its own: compare the output with the truth instead")
         elif operand_roundoff:
             raise ValueError(
                 f"operand_roundoff is for sums of products, got {operand_roundoff!r} with {op}: leave it out"
@@ -130,10 +136,15 @@ def probabilistic_gamma(n: float, u: float, deviations: float = LAMBDA) -> float
     return min(math.expm1(exponent) if exponent < 700.0 else math.inf, gamma(n, u))
 
 
-def _sum_bound(products: int, arrays: Arrays, truth: Truth, operand_roundoff: float, gamma_n: Gamma) -> Array:
-    count = products + (arrays.get("bias") is not None)
+def _sum_bound(
+    count: int, factors: list[Any], truth: Truth, operand_roundoff: float, gamma_n: Gamma
+) -> Array:
+    if not factors:  # a selection: nothing is rounded
+        return np.zeros_like(truth.value)
+    if len(factors) == 1:  # a sum or an average: the other factor is 1, and a division may follow
+        count, factors = count + 2, [*factors, np.ones(1, np.float32)]
     factor = (1.0 + operand_roundoff) ** 2 * (1.0 + gamma_n(count)) - 1.0
-    x, w = survey(operand(arrays["input"], "input")), survey(operand(arrays["weight"], "weight"))
+    x, w = (survey(operand(array, "an operand")) for array in factors)
     flushed = (w.largest if x.smallest < FLUSH else 0.0) + (x.largest if w.smallest < FLUSH else 0.0)
     underflow = count * FLUSH * (2.0 + flushed) * (1.0 + factor)
     return factor * truth.magnitude + (underflow if truth.magnitude.any() else 0.0)

@@ -7,9 +7,11 @@ here in `LANES` interleaved sums. The products need no TwoProduct: 24 + 24 bits 
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from reference.jit import compiled
 
@@ -54,40 +56,60 @@ def _dot(left: Any, right: Any, row: int, bias: float, sums: Any, errors: Any, r
 
 
 @compiled
-def gather(
-    x: Any, geo: Any, rows: Any, cols: Any, channel: Any, group: int, position: int, left: Any
-) -> None:
-    """left[k] = operand k of one output pixel in one group."""
-    oh, ow, sh, sw, top, pad_left, height, width, sn, s_row, s_col, s_c, per_group = geo
-    n, pixel = position // (oh * ow), position % (oh * ow)
-    h0, w0 = pixel // ow * sh - top, pixel % ow * sw - pad_left
-    base = n * sn + group * per_group * s_c
-    for k in range(rows.size):
-        h, w = h0 + rows[k], w0 + cols[k]
-        inside = 0 <= h < height and 0 <= w < width
-        left[k] = x[base + h * s_row + w * s_col + channel[k] * s_c] if inside else 0.0
+def gather(x: Any, base: int, offsets: Any, left: Any) -> None:
+    """left[k] = operand k of the position and group that begin at address `base`."""
+    for k in range(offsets.size):
+        left[k] = x[base + offsets[k]]
 
 
 @compiled
 def sum_products(
-    x: Any, geo: Any, rows: Any, cols: Any, channel: Any, weight: Any, bias: Any,
-    per_group: int, positions: Any, filters: Any, out: Any,
+    x: Any, starts: Any, run: int, step: int, offsets: Any, groups: Any, weight: Any, bias: Any,
+    positions: Any, filters: Any, out: Any,
 ) -> None:  # fmt: skip
-    """out[e] = (value, residual) of the sum at output pixel positions[e] and filter filters[e].
+    """out[e] = (value, residual) of the sum at position positions[e] and filter filters[e].
 
     `weight` is (filters, terms) with the terms padded by zeros to a multiple of LANES, `bias` one number a
-    filter, `per_group` the filters of a group. Elements that share a pixel should be neighbours: its operands
-    are gathered once.
+    filter; the rest as in `columns`. Elements that share a position should be neighbours: its operands are
+    gathered once.
     """
+    per_group = weight.shape[0] // groups.size
     left = np.zeros(weight.shape[1])
     sums, errors = np.empty(LANES), np.empty(LANES)
-    last_position, last_group = np.int64(-1), np.int64(-1)
+    gathered = np.int64(-1)
     for e in range(positions.size):
-        group = filters[e] // per_group
-        if positions[e] != last_position or group != last_group:
-            last_position, last_group = positions[e], group
-            gather(x, geo, rows, cols, channel, group, last_position, left)
+        position = positions[e]
+        base = groups[filters[e] // per_group] + starts[position // run] + position % run * step
+        if base != gathered:
+            gathered = base
+            gather(x, base, offsets, left)
         _dot(left, weight, filters[e], bias[filters[e]], sums, errors, out[e])
+
+
+@compiled
+def sum_raw(
+    x: Any, starts: Any, run: int, step: int, offsets: Any, groups: Any, weight: Any, bias: Any,
+    present: Any, last: bool, out: Any,
+) -> None:  # fmt: skip
+    """out = the plain sums, NaN and infinity included, in the order of the sums; `weight` is 3-dimensional.
+
+    `present` (empty for everywhere) says which elements of x are factors of a term at all.
+    """
+    each = weight.shape[1]
+    positions = starts.size * run
+    for g in range(groups.size):
+        for m in range(positions):
+            base = groups[g] + starts[m // run] + m % run * step
+            for o in range(each):
+                total = bias[g * each + o]
+                for k in range(offsets.size):
+                    at = base + offsets[k]
+                    if present.size == 0 or present[at]:
+                        total += np.float64(x[at]) * np.float64(weight[g, o, k])
+                if last:
+                    out[(m * groups.size + g) * each + o] = total
+                else:
+                    out[(g * each + o) * positions + m] = total
 
 
 def exact_sum(terms: list[float]) -> tuple[float, float, float]:
@@ -100,3 +122,32 @@ def exact_sum(terms: list[float]) -> tuple[float, float, float]:
     residual = math.fsum([*terms, -value])
     rest = abs(math.fsum([*terms, -value, -residual]))
     return value, residual, math.nextafter(rest, math.inf) if rest else 0.0
+
+
+def exact_fraction(terms: npt.NDArray[np.float64]) -> Fraction:
+    """The sum of finite float64 terms, exactly.
+
+    Halves of the significands are summed by exponent, which float64 does exactly: 2**25 of 27 bits.
+    """
+    mantissa, exponent = np.frexp(terms)
+    digits, places = (mantissa * 2.0**53).astype(np.int64), exponent.astype(np.int64)
+    lowest = int(places.min(initial=0))
+    total = 0
+    for first in range(0, terms.size, 1 << 25):
+        some = slice(first, first + (1 << 25))
+        slots = places[some] - lowest
+        high = np.bincount(slots, weights=digits[some] >> 26)
+        low = np.bincount(slots, weights=digits[some] & ((1 << 26) - 1))
+        for place in np.flatnonzero((high != 0.0) | (low != 0.0)).tolist():
+            total += ((int(high[place]) << 26) + int(low[place])) << place
+    shift = lowest - 53
+    return Fraction(total << shift) if shift >= 0 else Fraction(total, 1 << -shift)
+
+
+def split_fraction(number: Fraction) -> tuple[float, float, float]:
+    """(value, residual, bound) of a fraction, each the nearest float64 to what the one before leaves."""
+    value = float(number)
+    left = number - Fraction(value)
+    residual = float(left)
+    rest = abs(left - Fraction(residual))
+    return value, residual, math.nextafter(float(rest), math.inf) if rest else 0.0

@@ -8,6 +8,7 @@ certify it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ from reference import compensated
 from reference.certify import settle, settle_float64
 from reference.columns import fill_terms_first, fill_terms_last
 from reference.formats import Array
-from reference.geometry import Geometry, Indices
 from reference.operands import NO_BITS, Single, Survey, survey
+from reference.scheme import Indices, Part, Scheme
 from reference.truth import Truth
 
 U64, U32 = 2.0**-53, 2.0**-24
@@ -36,13 +37,17 @@ def gamma(terms: float, unit_roundoff: float) -> float:
 
 @dataclass(frozen=True)
 class Problem:
-    """A convolution to sum: operands as float32, finite parts only, and what is known of their bits."""
+    """Sums to certify: operands as float32, finite parts only, and what is known of their bits."""
 
-    geo: Geometry
-    x: Single  # input, flat, in its own layout
+    scheme: Scheme
+    x: Single  # flat
     weight: Single  # (groups, filters/group, terms), any strides
     bias: Array  # one number a filter
-    ranges: tuple[Survey, Survey, Survey]  # of input, weight, bias
+    ranges: tuple[Survey, Survey, Survey]  # of x, weight, bias
+
+    @property
+    def filters(self) -> int:
+        return int(self.weight.shape[0] * self.weight.shape[1])
 
     @property
     def grid(self) -> int:
@@ -55,18 +60,44 @@ class Problem:
         """Magnitude up to which sums of terms of this grid fit 53 bits, hence never round."""
         return float(np.ldexp(1.0, self.grid + 53)) if self.grid < NO_BITS else float("inf")
 
+    @property
+    def addresses(self) -> tuple[Single, Indices, int, int, Indices, Indices]:
+        """What the compiled kernels take."""
+        scheme = self.scheme
+        return self.x, scheme.starts, scheme.run, scheme.step, scheme.offsets, scheme.groups
 
-def certify(geo: Geometry, x: Single, weight: Single, bias: Single | None) -> Truth:
-    """The truth of a convolution; arrays already checked, `weight` as (groups, filters/group, terms).
+    def split(self, indices: Indices) -> tuple[Indices, Indices]:
+        """(positions, filters) of flat indices."""
+        if self.scheme.last:
+            return indices // self.filters, indices % self.filters
+        return indices % self.scheme.positions, indices // self.scheme.positions
 
-    The result is in the layout of `geo`: (batch, filters, oh, ow), or (batch, oh, ow, filters) if
-    channels_last.
-    """
-    given = np.zeros(geo.filters, np.float32) if bias is None else bias
-    ranges = survey(x), survey(weight.ravel("K")), survey(given)
+    def terms(self, index: int) -> Array:
+        """The exact terms of one sum, the bias last."""
+        scheme = self.scheme
+        positions, filters = self.split(np.array([index], np.int64))
+        position, filter_index = int(positions[0]), int(filters[0])
+        group, row = divmod(filter_index, self.weight.shape[1])
+        base = scheme.groups[group] + scheme.starts[position // scheme.run]
+        left = np.empty(scheme.terms)
+        compensated.gather(self.x, int(base + position % scheme.run * scheme.step), scheme.offsets, left)
+        products = left * self.weight[group, row].astype(np.float64)
+        return np.append(products, self.bias[filter_index])
+
+    def refine(self, index: int, bits: int) -> tuple[Fraction, Fraction]:
+        """The exact sum; `bits` does not matter."""
+        del bits
+        return compensated.exact_fraction(self.terms(index)), Fraction(0)
+
+
+def certify(part: Part) -> Truth:
+    """The truth of a part's sums, flat, in their own order; its arrays are already checked."""
+    x, weight = part.x, part.weight
+    given = np.zeros(weight.shape[0] * weight.shape[1]) if part.bias is None else part.bias
+    ranges = survey(x), survey(weight.ravel("K")), survey(given.astype(np.float32))
     wild = not (ranges[0].finite and ranges[1].finite and ranges[2].finite)
     tame = (_finite(x), _finite(weight), _finite(given)) if wild else (x, weight, given)
-    problem = Problem(geo, tame[0].reshape(-1), tame[1], tame[2].astype(np.float64), ranges)
+    problem = Problem(part.scheme, tame[0], tame[1], tame[2], ranges)
     value, magnitude, factor = _matrix_products(problem)
     residual, bound = np.zeros_like(value), np.empty_like(value)
     unsure = np.empty(value.shape, np.bool_)
@@ -76,20 +107,12 @@ def certify(geo: Geometry, x: Single, weight: Single, bias: Single | None) -> Tr
     if escalated:
         tiers |= _escalate(problem, np.flatnonzero(unsure), flat)
     if wild:
-        raw = Problem(geo, x.reshape(-1), weight, given.astype(np.float64), ranges)
-        _set_wild(raw, flat)
-    return Truth(value, residual, bound, magnitude, tiers).arranged(lambda array: _in_layout(array, geo))
+        _set_wild(part, given, flat)
+    return Truth(flat[0], flat[1], flat[2], flat[3], tiers, problem.refine)
 
 
-def _finite(array: Single) -> Single:
-    return np.where(np.isfinite(array), array, np.float32(0.0))
-
-
-def _in_layout(canonical: Array, geo: Geometry) -> Array:
-    if geo.channels_last:  # (positions, filters)
-        return canonical.reshape(geo.batch, *geo.out, geo.filters)
-    split = canonical.reshape(geo.filters, geo.batch, *geo.out)
-    return np.ascontiguousarray(split.swapaxes(0, 1))
+def _finite(array: Any) -> Any:
+    return np.where(np.isfinite(array), array, array.dtype.type(0.0))
 
 
 def _matrix_products(problem: Problem) -> tuple[Array, Array, float]:
@@ -99,34 +122,38 @@ def _matrix_products(problem: Problem) -> tuple[Array, Array, float]:
     or not, then through one per block and one for the bias. The absolute terms are summed in float32, at half
     the price, when no product can underflow or overflow there, and corrected upwards by that sum's own gamma.
     """
-    geo, (xs, ws, _) = problem.geo, problem.ranges
-    groups, terms, count, last = geo.groups, geo.terms, geo.positions, geo.channels_last
-    each = geo.filters // groups
-    blocks = max(1, round(terms / min(BLOCK, max(32, PANEL // geo.filters))))
-    block = -(-terms // blocks)
+    scheme, (xs, ws, _) = problem.scheme, problem.ranges
+    (groups, each, terms), count, last = problem.weight.shape, scheme.positions, scheme.last
+    blocks = max(1, round(terms / min(BLOCK, max(32, PANEL // max(1, each)))))
+    block = max(1, -(-terms // blocks))
     in_single = xs.smallest * ws.smallest >= 2.0**-126 and block * xs.largest * ws.largest < 2.0**127
     kind = np.dtype(np.float32 if in_single else np.float64)
-    tile = max(1, min(count, TILE // max(groups * block, geo.filters)))
+    # A tile is some positions of some groups: all groups, unless even few positions of them are too many.
+    some = max(1, min(groups, TILE // (max(block, each) * max(1, min(count, 256)))))
+    tile = max(1, min(count, TILE // (some * max(block, each))))
     start = problem.bias.reshape((1, groups, each) if last else (groups, each, 1))
     value, magnitude = (np.empty((count, groups, each) if last else (groups, each, count)) for _ in range(2))
     value[...], magnitude[...] = start, np.abs(start)
     # Buffers are made once: fresh memory for every block would cost as much as the products.
-    columns = np.empty(groups * block * tile), np.empty(groups * block * tile, np.float32)
-    products = {np.dtype(np.float64): np.empty(geo.filters * tile), kind: np.empty(geo.filters * tile, kind)}
+    columns = np.empty(some * block * tile), np.empty(some * block * tile, np.float32)
+    products = {np.dtype(np.float64): np.empty(some * each * tile), kind: np.empty(some * each * tile, kind)}
     fill = fill_terms_last if last else fill_terms_first
-    for m0 in range(0, count, tile):
-        m = min(tile, count - m0)
-        part = (slice(m0, m0 + m),) if last else (slice(None), slice(None), slice(m0, m0 + m))
-        for k0 in range(0, terms, block):
-            k = min(block, terms - k0)
-            shape = (groups, m, k) if last else (groups, k, m)
-            wide, sizes = (buffer[: groups * m * k].reshape(shape) for buffer in columns)
-            fill(problem.x, geo.packed, *geo.taps, 0, k0, m0, wide, sizes)
-            panel = problem.weight[:, :, k0 : k0 + k]
-            value[part] += _product(wide, panel.astype(np.float64), last, products)
-            magnitude[part] += _product(
-                sizes.astype(kind, copy=False), np.abs(panel).astype(kind, copy=False), last, products
-            )
+    for g0 in range(0, groups, some):
+        g = min(some, groups - g0)
+        for m0 in range(0, count, tile):
+            m = min(tile, count - m0)
+            at = (slice(m0, m0 + m), slice(g0, g0 + g))
+            part = at if last else (at[1], slice(None), at[0])
+            for k0 in range(0, terms, block):
+                k = min(block, terms - k0)
+                shape = (g, m, k) if last else (g, k, m)
+                wide, sizes = (buffer[: g * m * k].reshape(shape) for buffer in columns)
+                fill(*problem.addresses, g0, k0, m0, wide, sizes)
+                panel = problem.weight[g0 : g0 + g, :, k0 : k0 + k]
+                value[part] += _product(wide, panel.astype(np.float64), last, products)
+                magnitude[part] += _product(
+                    sizes.astype(kind, copy=False), np.abs(panel).astype(kind, copy=False), last, products
+                )
     additions = block + blocks + 1
     magnitude *= (1.0 + gamma(block, U32 if in_single else U64) * 1.001) * (1.0 + gamma(additions, U64))
     return value, magnitude, gamma(additions, U64)
@@ -138,7 +165,7 @@ def _product(
     last: bool,
     buffers: dict[np.dtype[Any], npt.NDArray[Any]],
 ) -> npt.NDArray[Any]:
-    """One block's sums in canonical order: (positions, groups, filters) if last, else that rotated."""
+    """One block's sums in the order of the sums: (positions, groups, filters) if last, else that rotated."""
     groups, each = panel.shape[:2]
     m = columns.shape[1 if last else 2]
     out = buffers[panel.dtype][: groups * each * m]
@@ -149,11 +176,10 @@ def _product(
 
 
 def _escalate(problem: Problem, indices: Indices, flat: list[Array]) -> dict[str, int]:
-    """Settle the elements at the flat canonical `indices` by compensated sums, then exactly; in place."""
-    positions, filters = _split(problem.geo, indices)
-    results = _compensated(problem, positions, filters)
+    """Settle the elements at the flat `indices` by compensated sums, then exactly; in place."""
+    results = _compensated(problem, *problem.split(indices))
     magnitude = flat[3][indices]
-    rounding = gamma(compensated.depth(problem.geo.terms), U64)
+    rounding = gamma(compensated.depth(problem.scheme.terms), U64)
     # The error terms share the grid of the terms: where their own sum fits 53 bits nothing was rounded.
     exact = magnitude * rounding <= problem.exact_below()
     bound = np.where(exact, 0.0, rounding * rounding * magnitude * _INFLATE)
@@ -161,50 +187,36 @@ def _escalate(problem: Problem, indices: Indices, flat: list[Array]) -> dict[str
         part[indices] = found
     left = np.empty(bound.shape, np.bool_)
     count = settle(results, bound, left)
-    for i in np.flatnonzero(left):
-        terms = _terms(problem, int(positions[i]), int(filters[i]))
+    for i in indices[left]:
+        terms = problem.terms(int(i)).tolist()
         for part, number in zip(flat[:3], compensated.exact_sum(terms), strict=True):
-            part[indices[i]] = number
+            part[i] = number
     return {"double-double": indices.size - count, "exact": count}
 
 
-def _split(geo: Geometry, indices: Indices) -> tuple[Indices, Indices]:
-    if geo.channels_last:
-        return indices // geo.filters, indices % geo.filters
-    return indices % geo.positions, indices // geo.positions
-
-
 def _compensated(problem: Problem, positions: Indices, filters: Indices) -> Array:
-    geo = problem.geo
-    padded = problem.weight.reshape(geo.filters, geo.terms)
-    if geo.terms % compensated.LANES:
-        padded = np.pad(padded, ((0, 0), (0, -geo.terms % compensated.LANES)))
-    padded = np.ascontiguousarray(padded)
+    terms = problem.scheme.terms
+    rows = problem.weight.reshape(problem.filters, terms)
+    if terms % compensated.LANES:
+        rows = np.pad(rows, ((0, 0), (0, -terms % compensated.LANES)))
     order = np.lexsort((filters, positions))
     found = np.empty((positions.size, 2))
     out = np.empty((positions.size, 2))
     compensated.sum_products(
-        problem.x, geo.packed, *geo.taps, padded, problem.bias, geo.filters // geo.groups,
-        positions[order], filters[order], found,
-    )  # fmt: skip
+        *problem.addresses, np.ascontiguousarray(rows), problem.bias, positions[order], filters[order], found
+    )
     out[order] = found
     return out
 
 
-def _terms(problem: Problem, position: int, filter_index: int) -> list[float]:
-    geo = problem.geo
-    each = geo.filters // geo.groups
-    group, row = filter_index // each, filter_index % each
-    left = np.empty(geo.terms)
-    compensated.gather(problem.x, geo.packed, *geo.taps, group, position, left)
-    products: npt.NDArray[np.float64] = left * problem.weight[group, row].astype(np.float64)
-    return [*products.tolist(), float(problem.bias[filter_index])]
-
-
-def _set_wild(raw: Problem, flat: list[Array]) -> None:
+def _set_wild(part: Part, bias: Array, flat: list[Array]) -> None:
     """Put NaN and infinity where IEEE 754 has them: where the plain sum of the raw terms has one."""
-    with np.errstate(all="ignore"):
-        everything = np.arange(flat[0].size, dtype=np.int64)
-        found = _compensated(raw, *_split(raw.geo, everything))[:, 0]
+    scheme = part.scheme
+    present = np.zeros(0, np.bool_) if part.present is None else part.present
+    found = np.empty(flat[0].size)
+    compensated.sum_raw(
+        part.x, scheme.starts, scheme.run, scheme.step, scheme.offsets, scheme.groups,
+        np.ascontiguousarray(part.weight), bias, present, scheme.last, found,
+    )  # fmt: skip
     wild = ~np.isfinite(found)
     flat[0][wild], flat[1][wild], flat[2][wild], flat[3][wild] = found[wild], 0.0, 0.0, np.inf

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from reference.jit import compiled
 
 Single = npt.NDArray[np.float32]
+Like = npt.ArrayLike
 NO_BITS = 10_000  # exponent of the lowest set bit of an array of zeros: no restriction
 
 

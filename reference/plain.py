@@ -7,17 +7,17 @@ another, so the result depends on nothing but the operands.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from reference.columns import fill_terms_first
-from reference.conv import conv2d_problem, linear_problem
-from reference.geometry import Geometry
+from reference.conv import conv_plan, linear_plan
+from reference.geometry import split_weight
 from reference.grouped import (
     Grouped,
-    Like,
     batch_norm_rows,
     group_norm_rows,
     instance_norm_rows,
@@ -26,7 +26,8 @@ from reference.grouped import (
 )
 from reference.jit import compiled
 from reference.norm import check_eps
-from reference.operands import Single
+from reference.operands import Like, Single
+from reference.scheme import Part, Plan
 
 _TILE = 256  # output pixels at a time: their partial sums stay in the innermost cache
 
@@ -37,32 +38,50 @@ def conv2d(input: Like, weight: Like, bias: Like | None = None, **params: Any) -
 
     Parameters and errors as `reference.conv2d`.
     """
-    return _sums(*conv2d_problem(input, weight, bias, **params))
+    return conv(2, input, weight, bias, **params)
+
+
+def conv(axes: int, input: Like, weight: Like, bias: Like | None = None, **params: Any) -> Single:
+    """As `conv2d`, over one, two or three axes."""
+    plan = conv_plan(axes, input, weight, bias, **params)
+    return sums(plan, taps=prod(split_weight(np.shape(weight), plan.parts[0].scheme.last)[2]))
 
 
 def linear(input: Like, weight: Like, bias: Like | None = None) -> Single:
     """y = ((x_1 w_1 + x_2 w_2) + ...) + bias over the last axis, each product and each sum rounded."""
-    y = _sums(*linear_problem(input, weight, bias))
-    return y.reshape(*np.shape(input)[:-1], np.shape(weight)[0])
+    return sums(linear_plan(input, weight, bias))
 
 
-def _sums(geo: Geometry, x: Single, weight: Single, bias: Single | None) -> Single:
-    rows, cols, channel = geo.taps
-    if not geo.channels_last:  # these follow the weight's layout, (c, kh, kw): put the channel last
-        order = np.arange(geo.terms).reshape(-1, *geo.kernel).transpose(1, 2, 0).ravel()
-        rows, cols, channel, weight = rows[order], cols[order], channel[order], weight[:, :, order]
-    weight = np.ascontiguousarray(weight)
-    out = np.empty((*weight.shape[:2], geo.positions), np.float32)
-    for m0 in range(0, geo.positions, _TILE):
-        m = min(_TILE, geo.positions - m0)
-        for g in range(geo.groups):
-            wide, sizes = np.empty((1, geo.terms, m)), np.empty((1, geo.terms, m), np.float32)
-            fill_terms_first(x.reshape(-1), geo.packed, rows, cols, channel, g, 0, m0, wide, sizes)
+def sums(plan: Plan, taps: int = 1) -> Single:
+    """Every sum of a plan, term after term, each product and each addition rounded, the bias last.
+
+    Terms that lie as (c, tap) are taken in the order (tap, c): `taps` is how many of them there are.
+    """
+    whole = np.empty(plan.shape, np.float32)
+    for part in plan.parts:
+        found = _part_sums(part, 1 if part.scheme.last else taps)
+        place = whole if part.view is None else part.view(whole)
+        place[...] = found.reshape(place.shape)
+    return whole
+
+
+def _part_sums(part: Part, taps: int) -> Single:
+    scheme, weight = part.scheme, part.weight
+    order = np.arange(scheme.terms).reshape(-1, taps).T.ravel()
+    offsets, weight = scheme.offsets[order], np.ascontiguousarray(weight[:, :, order])
+    groups, each = weight.shape[:2]
+    out = np.empty((groups, each, scheme.positions), np.float32)
+    for m0 in range(0, scheme.positions, _TILE):
+        m = min(_TILE, scheme.positions - m0)
+        wide, sizes = np.empty((1, scheme.terms, m)), np.empty((1, scheme.terms, m), np.float32)
+        for g in range(groups):
+            fill_terms_first(
+                part.x, scheme.starts, scheme.run, scheme.step, offsets, scheme.groups, g, 0, m0, wide, sizes
+            )
             _sum_columns(wide[0].astype(np.float32), weight[g], m0, out[g])
-    y = out.reshape(geo.filters, geo.batch, *geo.out)
-    if bias is not None:
-        y = y + bias.reshape(-1, 1, 1, 1)
-    return np.ascontiguousarray(y.transpose((1, 2, 3, 0) if geo.channels_last else (1, 0, 2, 3)))
+    if part.bias is not None:
+        out += part.bias.astype(np.float32).reshape(groups, each, 1)
+    return np.ascontiguousarray(out.transpose(2, 0, 1)) if scheme.last else out
 
 
 @compiled
