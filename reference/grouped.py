@@ -37,6 +37,10 @@ class Grouped:
         moved = array.reshape([self.shape[a] for a in self.axes])
         return np.ascontiguousarray(moved.transpose(np.argsort(self.axes)))
 
+    def flatten(self, array: Single) -> Single:
+        """An array in the shape of the input like x: the inverse of `restore`."""
+        return np.ascontiguousarray(array.transpose(self.axes)).reshape(self.x.shape)
+
     def affine(self, dtype: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Weight and bias of one dtype, with ones and zeros where there is none."""
         given = self.bias if self.weight is None else self.weight
@@ -61,7 +65,7 @@ def batch_norm_rows(
     layout: str = "NCHW",
 ) -> Grouped:
     """One row a channel, over (n, h, w)."""
-    x, channel = _channelled(input, layout)
+    x, channel = channelled(input, layout)
     count = x.shape[channel]
     axes = (channel, *(a for a in range(x.ndim) if a != channel))
     rows = np.ascontiguousarray(x.transpose(axes)).reshape(count, -1)
@@ -118,7 +122,7 @@ def group_norm_rows(
     layout: str = "NCHW",
 ) -> Grouped:
     """One row for each sample and group, over (c, h, w)."""
-    x, channel = _channelled(input, layout)
+    x, channel = channelled(input, layout)
     count = x.shape[channel]
     if (
         isinstance(num_groups, bool)
@@ -142,17 +146,18 @@ def instance_norm_rows(
     input: Like, weight: Like | None = None, bias: Like | None = None, *, layout: str = "NCHW"
 ) -> Grouped:
     """One row for each sample and channel."""
-    x, channel = _channelled(input, layout)
+    x, channel = channelled(input, layout)
     return group_norm_rows(x, x.shape[channel], weight, bias, layout=layout)
 
 
-def _channelled(input: Like, layout: str) -> tuple[Single, int]:
-    x = operand(input, "input")
+def channelled(input: Like, layout: str, name: str = "input") -> tuple[Single, int]:
+    """The array as float32 and its channel axis; raises ValueError."""
+    x = operand(input, name)
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {LAYOUTS}, got {layout!r}: name the layout of your arrays")
     if x.ndim < 2:
         raise ValueError(
-            f"the input must have a batch and a channel axis, got shape {x.shape}: add the missing axes"
+            f"the {name} must have a batch and a channel axis, got shape {x.shape}: add the missing axes"
         )
     return x, (x.ndim - 1 if layout == "NHWC" else 1)
 

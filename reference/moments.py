@@ -11,8 +11,8 @@ the A where S is exact, and em = 0 where in addition N m^ == S.
 Variance. sum (x - m^)**2 = sum (x - m)**2 + N (m - m^)**2 exactly, hence V^ / N is within (N + 3) STEP
 relative, plus em**2 absolute. The relative error of s is at most that of s**2.
 
-Element. q = (x - m) w / s: |q^ - q| <= |q^| (rel_s + 4 STEP) + |w| em / s up to second order, for which the
-factor 1.001 stands; y = q + b adds STEP |y^|.
+Element. q = (x - m) (1/s) w, with 1/s within rel_s + STEP: |q^ - q| <= |q^| (rel_s + 4 STEP) + |w| em / s up
+to second order, for which the factor 1.001 stands; y = q + b adds STEP |y^|.
 """
 
 from __future__ import annotations
@@ -31,38 +31,104 @@ MEAN, MEAN_LOW, MEAN_ERROR, DENOMINATOR, DENOMINATOR_LOW, RELATIVE, PLAIN, VARIA
 
 
 @compiled
+def row_sum(row: Any, grid: int) -> tuple[float, float, float, bool]:
+    """(high, low) of the sum, sum of absolute values, whether the sum is exact; 2**grid divides all."""
+    ah = al = bh = bl = ch = cl = dh = dl = absolute = 0.0
+    whole = row.size - row.size % 4
+    for j in range(0, whole, 4):  # four sums side by side: one alone waits for its own last addition
+        v, w, x, y = (
+            np.float64(row[j]),
+            np.float64(row[j + 1]),
+            np.float64(row[j + 2]),
+            np.float64(row[j + 3]),
+        )
+        absolute += (abs(v) + abs(w)) + (abs(x) + abs(y))
+        ah, al = plus_float(ah, al, v)
+        bh, bl = plus_float(bh, bl, w)
+        ch, cl = plus_float(ch, cl, x)
+        dh, dl = plus_float(dh, dl, y)
+    for j in range(whole, row.size):
+        v = np.float64(row[j])
+        absolute += abs(v)
+        ah, al = plus_float(ah, al, v)
+    ah, al = plus(ah, al, bh, bl)
+    ch, cl = plus(ch, cl, dh, dl)
+    high, low = plus(ah, al, ch, cl)
+    return high, low, absolute, absolute <= math.ldexp(1.0, min(grid + 104, 1000))
+
+
+@compiled
+def mean_of_sum(
+    high: float, low: float, absolute: float, summed_exactly: bool, count: float
+) -> tuple[float, float, float]:
+    """(high, low) of the mean of a finite row and the bound on its error, from what `row_sum` returned."""
+    mean, mean_low = over_float(high, low, count)
+    product, rest = two_prod(mean, count)
+    if summed_exactly and mean_low == 0.0 and product == high and rest == low:
+        return mean, mean_low, 0.0
+    return mean, mean_low, STEP * (abs(mean) + (0.0 if summed_exactly else absolute))
+
+
+@compiled
+def row_squares(row: Any, mean: float, mean_low: float) -> tuple[float, float]:
+    """sum (x - mean)**2, within (N + 3) STEP relatively."""
+    ah = al = bh = bl = ch = cl = dh = dl = 0.0
+    whole = row.size - row.size % 4
+    for j in range(0, whole, 4):
+        ah, al = _plus_square(ah, al, mean, mean_low, np.float64(row[j]))
+        bh, bl = _plus_square(bh, bl, mean, mean_low, np.float64(row[j + 1]))
+        ch, cl = _plus_square(ch, cl, mean, mean_low, np.float64(row[j + 2]))
+        dh, dl = _plus_square(dh, dl, mean, mean_low, np.float64(row[j + 3]))
+    for j in range(whole, row.size):
+        ah, al = _plus_square(ah, al, mean, mean_low, np.float64(row[j]))
+    ah, al = plus(ah, al, bh, bl)
+    ch, cl = plus(ch, cl, dh, dl)
+    return plus(ah, al, ch, cl)
+
+
+@compiled
+def _plus_square(high: float, low: float, mean: float, mean_low: float, value: float) -> tuple[float, float]:
+    dh, dl = plus_float(-mean, -mean_low, value)
+    sh, sl = times(dh, dl, dh, dl)
+    return plus(high, low, sh, sl)
+
+
+@compiled
+def constant(row: Any) -> bool:
+    """Whether all elements are equal; then so is the mean, exactly."""
+    j = 1
+    while j < row.size and row[j] == row[0]:
+        j += 1
+    return bool(j >= row.size)
+
+
+@compiled
+def plain_squares(row: Any) -> float:
+    """Sum of squares in plain float64: inf and NaN where IEEE 754 has them."""
+    square = 0.0
+    for j in range(row.size):
+        square += np.float64(row[j]) ** 2
+    return square
+
+
+@compiled
 def statistics(x: Any, centred: bool, eps: float, grid: int, out: Any) -> None:
     """The statistics of each row of x; 2**grid divides every finite element."""
     count = x.shape[1]
     for row in range(x.shape[0]):
-        high, low, absolute = 0.0, 0.0, 0.0
-        least = most = np.float64(x[row, 0])
-        plain_square = 0.0
-        for j in range(count):
-            value = np.float64(x[row, j])
-            least, most = min(least, value), max(most, value)
-            absolute += abs(value)
-            plain_square += value * value
-            high, low = plus_float(high, low, value)
-        if not np.isfinite(absolute):
-            mean = np.nan if centred else 0.0
-            out[row] = (mean, 0.0, 0.0, 1.0 / math.sqrt(plain_square / count + eps), 0.0, 0.0, 1.0, np.nan)
-            continue
         mean, mean_low, error = 0.0, 0.0, 0.0
-        if centred and least == most:
-            mean = least
-        elif centred:
-            mean, mean_low = over_float(high, low, np.float64(count))
-            summed_exactly = absolute <= math.ldexp(1.0, min(grid + 104, 1000))
-            product, rest = two_prod(mean, np.float64(count))
-            divided_exactly = mean_low == 0.0 and product == high and rest == low
-            if not (summed_exactly and divided_exactly):
-                error = STEP * (abs(mean) + (0.0 if summed_exactly else absolute))
-        high, low = 0.0, 0.0
-        for j in range(count):
-            dh, dl = plus_float(-mean, -mean_low, np.float64(x[row, j]))
-            sh, sl = times(dh, dl, dh, dl)
-            high, low = plus(high, low, sh, sl)
+        if centred:
+            high, low, absolute, exact = row_sum(x[row], grid)
+            if constant(x[row]):
+                mean = np.float64(x[row, 0])
+            else:
+                mean, mean_low, error = mean_of_sum(high, low, absolute, exact, np.float64(count))
+        high, low = row_squares(x[row], mean, mean_low)
+        if not np.isfinite(high):  # as anything that is not finite makes it; finite elements never do
+            mean = np.nan if centred else 0.0
+            square = plain_squares(x[row])
+            out[row] = (mean, 0.0, 0.0, 1.0 / math.sqrt(square / count + eps), 0.0, 0.0, 1.0, np.nan)
+            continue
         high, low = over_float(high, low, np.float64(count))
         th, tl = plus_float(high, low, eps)
         if th <= 0.0:  # eps = 0 and all elements equal (to zero, if not centred): 1/s is infinite
@@ -88,6 +154,20 @@ def given_statistics(mean: Any, variance: Any, eps: float, out: Any) -> None:
 
 
 @compiled
+def clear(value: float, bound: float) -> bool:
+    """Whether `certain` holds for any residual, by a look at the bits: it does for nearly every element.
+
+    In float32's normal range, residual and bound together move the value by at most one float64: too little
+    to reach the middle between two float32 numbers from more than two float64 away.
+    """
+    size = abs(value)
+    if not (2.0**-126 <= size < 2.0**127 and bound <= size * 2.0**-54):
+        return False
+    rest = np.float64(value).view(np.int64) & 0x1FFFFFFF  # the 29 bits that float32 does not have
+    return bool(abs(rest - 0x10000000) > 2)
+
+
+@compiled
 def normalize(
     x: Any, stats: Any, weight: Any, bias: Any, row_step: int, inner: int,
     value: Any, residual: Any, bound: Any, magnitude: Any, unsure: Any,
@@ -99,9 +179,12 @@ def normalize(
     escalated = 0
     for row in range(x.shape[0]):
         mean, mean_low, error, sh, sl, relative, plain, _ = stats[row]
-        inverse = sh if plain else 1.0 / sh
+        inverse, inverse_low = (sh, 0.0) if plain else over(1.0, 0.0, sh, sl)
+        entry, left = row * row_step % weight.size, inner
         for j in range(x.shape[1]):
-            entry = (row * row_step + j // inner) % weight.size
+            if left == 0:
+                entry, left = (entry + 1 if entry + 1 < weight.size else 0), inner
+            left -= 1
             w, b, element = weight[entry], bias[entry], np.float64(x[row, j])
             size = (abs(element) + abs(mean)) * inverse * abs(w) + abs(b)
             high, low, margin = 0.0, 0.0, 0.0
@@ -116,8 +199,9 @@ def normalize(
                 if w == 0.0 or (dh == 0.0 and error == 0.0):
                     high = b
                 else:
-                    high, low = times_float(dh, dl, w)
-                    high, low = over(high, low, sh, sl)
+                    high, low = times(dh, dl, inverse, inverse_low)
+                    if w != 1.0:
+                        high, low = times_float(high, low, w)
                     margin = abs(high) * (relative + 4.0 * STEP) + abs(w) * error * inverse
                     if b != 0.0:
                         high, low = plus_float(high, low, b)
@@ -125,6 +209,6 @@ def normalize(
                     margin *= 1.001
             value[row, j], residual[row, j], bound[row, j] = high + 0.0, low, margin
             magnitude[row, j] = size * (1.0 + 2.0**-40)
-            unsure[row, j] = not certain(high, low, margin)
+            unsure[row, j] = not (clear(high, margin) or certain(high, low, margin))
             escalated += unsure[row, j]
     return escalated

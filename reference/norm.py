@@ -10,6 +10,8 @@ fit; `layout` "NHWC" means that the channels are the last axis, "NCHW" that they
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -26,12 +28,14 @@ from reference.grouped import (
     layer_norm_rows,
     rms_norm_rows,
 )
-from reference.moments import PLAIN, given_statistics, normalize, statistics
+from reference.moments import given_statistics, normalize, statistics
 from reference.operands import survey
-from reference.rational import exact_element, exact_moments
-from reference.truth import Truth
+from reference.rational import exact_moments, remembered
+from reference.surds import SurdSum, refine_surds, settle_surds
+from reference.truth import Refine, Truth
 
 EPS_RANGE = (2.0**-300, 2.0**300)  # double-word arithmetic neither underflows nor overflows between these
+Statistics = Callable[[int], tuple[Fraction, Fraction]]  # of a finite row: mean, and variance + eps
 
 
 def batch_norm(
@@ -115,48 +119,96 @@ def check_eps(eps: float) -> float:
 
 def certify_rows(rows: Grouped, eps: float) -> Truth:
     """The truth of a normalization, in the input's shape."""
+    return certify_with(rows, row_statistics(rows, eps), exact_statistics(rows, eps))
+
+
+def certify_with(rows: Grouped, stats: Array, exact: Statistics) -> Truth:
+    """(x - m) / s * w + b from the columns of `moments`; `exact` gives m and s**2 of a finite row."""
     x = rows.x
-    stats = np.empty((x.shape[0], 8))
-    if rows.given is not None:
-        mean, variance = (a.astype(np.float64) for a in rows.given)
-        given_statistics(mean, variance, eps, stats)
-    elif x.size:
-        grid = survey(x).grid
-        statistics(x, rows.centred, eps, grid, stats)
     weight, bias = rows.affine(np.float64)
     value, residual, bound, magnitude = (np.empty(x.shape) for _ in range(4))
     unsure = np.empty(x.shape, np.bool_)
     escalated = normalize(
         x, stats, weight, bias, rows.row_step, rows.inner, value, residual, bound, magnitude, unsure
     )
-    if escalated:
-        _settle_exactly(rows, eps, stats, unsure, (value, residual, bound))
+    surds = element_surds(rows, exact)
+    settle_elements(np.flatnonzero(unsure), surds, (value, residual, bound))
     tiers = {"float64": 0, "double-double": x.size - escalated, "exact": escalated}
-    return Truth(value, residual, bound, magnitude, tiers).arranged(rows.restore)
+    return restored(rows, Truth(value, residual, bound, magnitude, tiers, element_refiner(surds)))
 
 
-def _settle_exactly(
-    rows: Grouped, eps: float, stats: Array, unsure: npt.NDArray[np.bool_], out: tuple[Array, Array, Array]
-) -> None:
-    weight, bias = rows.affine(np.float64)
-    for row in np.flatnonzero(unsure.any(axis=1)):
-        if stats[row, PLAIN]:
-            raise ArithmeticError(
-                f"row {row} is not finite and cannot be unsure: this is a defect of the toolkit"
-            )
+def restored(rows: Grouped, truth: Truth) -> Truth:
+    """The truth of the rows in the shape of the input."""
+    if rows.axes != tuple(range(len(rows.axes))):
+        return truth.arranged(rows.restore)
+    arrays = (truth.value, truth.residual, truth.bound, truth.magnitude)
+    value, residual, bound, magnitude = (array.reshape(rows.shape) for array in arrays)
+    return replace(truth, value=value, residual=residual, bound=bound, magnitude=magnitude)
+
+
+def row_statistics(rows: Grouped, eps: float) -> Array:
+    """The columns of `moments` for each row."""
+    stats = np.empty((rows.x.shape[0], 8))
+    if rows.given is not None:
+        mean, variance = (a.astype(np.float64) for a in rows.given)
+        given_statistics(mean, variance, eps, stats)
+    elif rows.x.size:
+        statistics(rows.x, rows.centred, eps, survey(rows.x).grid, stats)
+    return stats
+
+
+def exact_statistics(rows: Grouped, eps: float) -> Statistics:
+    """Mean and variance + eps of a row, exactly; for finite rows."""
+
+    def of_row(row: int) -> tuple[Fraction, Fraction]:
         if rows.given is None:
             mean, variance = exact_moments(rows.x[row], rows.centred)
         else:
             mean, variance = (Fraction(float(a[row])) for a in rows.given)
-        for j in np.flatnonzero(unsure[row]):
-            entry = (int(row) * rows.row_step + int(j) // rows.inner) % weight.size
-            difference = Fraction(float(rows.x[row, j])) - mean
-            w, b = float(weight[entry]), float(bias[entry])
-            if np.isfinite(w):
-                found = exact_element(difference * Fraction(w), variance + Fraction(eps), Fraction(b))
-            else:
-                with np.errstate(invalid="ignore"):
-                    sign = (difference > 0) - (difference < 0)
-                    found = (float(np.float64(sign) * w + b), 0.0, 0.0)
-            for part, number in zip(out, found, strict=True):
-                part[row, j] = number
+        return mean, variance + Fraction(eps)
+
+    return remembered(of_row)
+
+
+def element_surds(rows: Grouped, exact: Statistics) -> Callable[[int], SurdSum]:
+    """Element by flat index as a surd sum: (x - m) w / sqrt(t) + b.
+
+    An infinite weight leaves only the sign of x - m, times that infinity: `WildError`.
+    """
+    weight, bias = rows.affine(np.float64)
+
+    def of_element(index: int) -> SurdSum:
+        row, j = divmod(index, rows.x.shape[1])
+        mean, total = exact(row)
+        entry = (row * rows.row_step + j // rows.inner) % weight.size
+        difference = Fraction(float(rows.x[row, j])) - mean
+        w, b = float(weight[entry]), float(bias[entry])
+        if not np.isfinite(w):
+            with np.errstate(invalid="ignore"):
+                raise WildError(float(np.float64((difference > 0) - (difference < 0)) * w + b))
+        return [(difference * Fraction(w) / total, total), (Fraction(b), Fraction(1))]
+
+    return of_element
+
+
+def element_refiner(surds: Callable[[int], SurdSum]) -> Refine:
+    """`Truth.refine` for elements that are surd sums."""
+    return lambda index, bits: refine_surds(surds(index), bits)
+
+
+class WildError(ArithmeticError):
+    """The exact value is not a number but an infinity or NaN, which is the argument."""
+
+
+def settle_elements(
+    indices: npt.NDArray[np.intp], surds: Callable[[int], SurdSum], out: tuple[Array, Array, Array]
+) -> None:
+    """Decide the elements at the flat indices exactly: value, residual and bound, in place."""
+    flat = [part.reshape(-1) for part in out]
+    for i in indices:
+        try:
+            found = settle_surds(surds(int(i)))
+        except WildError as wild:
+            found = (wild.args[0], 0.0, 0.0)
+        for part, number in zip(flat, found, strict=True):
+            part[i] = number

@@ -1,17 +1,15 @@
-"""The last tier of the normalizations: exact statistics, and y = a / sqrt(t) + b decided exactly.
-
-y is rational if and only if a**2 / t is the square of a fraction; then ties and zeros are decided by
-comparing fractions. Otherwise y is irrational, so neither a tie nor zero, and raising the precision must end.
-"""
+"""Exact statistics of float32 numbers, in integers: what the last tier of the normalizations starts from."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from reference.certify import certain
 from reference.operands import Single
 
 _SCALE = 149  # every float32 is an integer times 2**-149
@@ -36,27 +34,33 @@ def exact_moments(row: Single, centred: bool) -> tuple[Fraction, Fraction]:
     return mean, Fraction(squared, scale * scale * row.size) - mean * mean
 
 
-def exact_element(a: Fraction, t: Fraction, b: Fraction) -> tuple[float, float, float]:
-    """(value, residual, bound) of a / sqrt(t) + b, t > 0, certain for float32."""
-    square = a * a / t
-    top, bottom = math.isqrt(square.numerator), math.isqrt(square.denominator)
-    sign = -1 if a < 0 else 1
-    if top * top == square.numerator and bottom * bottom == square.denominator:
-        return _split(sign * Fraction(top, bottom) + b, Fraction(0))
-    bits = 256
-    while True:
-        product = square.numerator * square.denominator
-        shift = max(0, bits - product.bit_length() // 2)
-        unit = Fraction(1, square.denominator << shift)
-        found = _split(sign * math.isqrt(product << 2 * shift) * unit + b, unit)
-        if certain(*found):
-            return found
-        bits *= 2
+def exact_total(row: Single) -> Fraction:
+    """Sum of finite float32 numbers, exactly."""
+    return Fraction(int(integers(row).sum()) if row.size else 0, 1 << _SCALE)
 
 
-def _split(number: Fraction, error: Fraction) -> tuple[float, float, float]:
-    value = float(number)
-    left = number - Fraction(value)
-    residual = float(left)
-    rest = abs(left - Fraction(residual)) + error
-    return value, residual, math.nextafter(float(rest), math.inf) if rest else 0.0
+def exact_product(*factors: Single) -> Fraction:
+    """Sum over the elements of the product of the arrays, exactly; all finite and of one size."""
+    total: Any = 1
+    for factor in factors:
+        total = total * integers(factor.reshape(-1))
+    return Fraction(int(np.sum(total)) if factors[0].size else 0, 1 << _SCALE * len(factors))
+
+
+def integers(array: Single) -> npt.NDArray[Any]:
+    """Finite float32 numbers as Python integers, in units of 2**-149."""
+    mantissa, exponent = np.frexp(array.astype(np.float64))
+    digits = (mantissa * 2.0**24).astype(np.int64).astype(object)
+    shift = exponent.astype(np.int64) + (_SCALE - 24)
+    up, down = np.maximum(shift, 0).astype(object), np.maximum(-shift, 0).astype(object)
+    return np.asarray((digits << up) >> down, object)  # what is shifted down are zeros of a subnormal
+
+
+def remembered(function: Callable[[int], Any]) -> Callable[[int], Any]:
+    """`function` of a row, with its last results kept: a few fractions each."""
+    return lru_cache(maxsize=1 << 16)(function)
+
+
+def remembered_few(function: Callable[[int], Any]) -> Callable[[int], Any]:
+    """As `remembered`, for results as long as a column."""
+    return lru_cache(maxsize=4)(function)

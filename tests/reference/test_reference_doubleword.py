@@ -6,8 +6,7 @@ import math
 from fractions import Fraction
 
 import numpy as np
-import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference import compensated, doubleword, rational
@@ -34,6 +33,7 @@ def close(found, exact, units):
     assert units * U2 <= Fraction(doubleword.STEP)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(words(), words(), REALS)
 def test_operations_are_within_their_proven_errors(x, y, z):
     a, b, c = whole(x), whole(y), Fraction(z)
@@ -47,6 +47,7 @@ def test_operations_are_within_their_proven_errors(x, y, z):
         close(doubleword.over(*x, *y), a / b, 15)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(words())
 def test_the_root_is_within_its_proven_error(x):
     x = (x[0], x[1]) if x[0] > 0 else (-x[0], -x[1])
@@ -57,12 +58,14 @@ def test_the_root_is_within_its_proven_error(x):
         assert abs(ratio - 1) <= 2 * Fraction(25, 8) * U2 * (1 + Fraction(1, 2**40))
 
 
+@settings(deadline=None)  # the first call compiles
 @given(REALS, REALS)
 def test_products_and_sums_are_split_without_error(a, b):
     assert whole(doubleword.two_prod(a, b)) == Fraction(a) * Fraction(b)
     assert whole(compensated.two_sum(a, b)) == Fraction(a) + Fraction(b)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.lists(st.floats(-(2.0**200), 2.0**200), max_size=20))
 def test_exact_sums(terms):
     terms = [t for t in terms if t == 0 or abs(t) > 2.0**-300]
@@ -73,6 +76,7 @@ def test_exact_sums(terms):
     assert bound <= 2.0**-52 * abs(residual)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(
     st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20),
     st.booleans(),
@@ -83,40 +87,20 @@ def test_exact_moments(row, centred):
     wanted = sum(exact, Fraction(0)) / len(exact) if centred else Fraction(0)
     assert mean == wanted
     assert variance == sum(((v - wanted) ** 2 for v in exact), Fraction(0)) / len(exact)
+    single = np.array(row, np.float32)
+    assert rational.exact_total(single) == sum(exact, Fraction(0))
+    assert rational.exact_product(single, single, single) == sum((v**3 for v in exact), Fraction(0))
 
 
-@pytest.mark.parametrize(
-    ("a", "t", "b", "wanted"),
-    [
-        (Fraction(3), Fraction(4), Fraction(-3, 2), (0.0, 0.0, 0.0)),
-        (Fraction(-3), Fraction(4), Fraction(1), (-0.5, 0.0, 0.0)),
-        (Fraction(0), Fraction(2), Fraction(1), (1.0, 0.0, 0.0)),
-        (Fraction(2), Fraction(4), Fraction(1, 2**200), (1.0, 2.0**-200, 0.0)),
-    ],
-)
-def test_rational_quotients_are_exact(a, t, b, wanted):
-    assert rational.exact_element(a, t, b) == wanted
-
-
-def test_an_irrational_number_near_a_tie_is_decided():
-    """sqrt(2) - b, where b leaves a difference of 2**-400: not zero, though float64 cannot see it."""
-    near = Fraction(math.isqrt(2 << 800), 1 << 400)
-    value, residual, bound = rational.exact_element(Fraction(2), Fraction(2), -near)
-    assert 0 < value < 2.0**-400 * 1.01
-    assert bound <= 2.0**-40 * value
-    assert abs(residual) <= np.spacing(value)
-
-
+@settings(deadline=None)  # the first call compiles
 @given(st.integers(1, 200), st.integers(0, 2**32))
 def test_compensated_sums_have_the_bound_that_is_claimed(terms, seed):
     rng = np.random.default_rng(seed)
     x = (rng.standard_normal(terms) * np.exp2(rng.integers(-30, 30, terms))).astype(np.float32)
     w = rng.standard_normal((1, terms)).astype(np.float32)
     w = np.pad(w, ((0, 0), (0, -terms % compensated.LANES)))
-    geo = np.array([1, 1, 1, 1, 0, 0, 1, 1, terms, terms, terms, 1, terms], np.int64)
-    index, zero = np.arange(terms, dtype=np.int64), np.zeros(terms, np.int64)
-    one, out = np.zeros(1, np.int64), np.empty((1, 2))
-    compensated.sum_products(x, geo, zero, zero, index, w, np.zeros(1), 1, one, one, out)
+    index, zero, out = np.arange(terms, dtype=np.int64), np.zeros(1, np.int64), np.empty((1, 2))
+    compensated.sum_products(x, zero, 1, 1, index, zero, w, np.zeros(1), zero, zero, out)
     products = [Fraction(float(a)) * Fraction(float(b)) for a, b in zip(x, w[0], strict=False)]
     depth = compensated.depth(terms)
     gamma = Fraction(depth, 2**53) / (1 - Fraction(depth, 2**53))

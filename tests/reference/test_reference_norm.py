@@ -220,3 +220,27 @@ def test_many_elements_far_from_zero_stay_certified(data, contradictions, offset
     ones, zeros = np.ones_like(x), np.zeros_like(x)
     assert contradictions(truth, exact_rows(x, ones, zeros, 1e-5), Fraction(1, 2**400)) == []
     assert truth.tiers["exact"] == 0
+
+
+def test_elements_are_refined_to_any_precision(data):
+    rng = np.random.default_rng(9)
+    x, w, b = data("wide", (3, 8), rng), data("normal", (8,), rng), data("normal", (8,), rng)
+    truth = reference.layer_norm(x, 8, w, b, eps=1e-3)
+    exact = exact_rows(x, np.broadcast_to(w, x.shape), np.broadcast_to(b, x.shape), 1e-3)
+    assert truth.refine is not None
+    for index, number in enumerate(exact):
+        for bits in (60, 200, 350):
+            centre, radius = truth.refine(index, bits)
+            assert abs(centre - number) <= radius + abs(number) / 2**400
+            assert 0 < radius <= abs(centre) / 2**bits
+    nchw = data("normal", (2, 3, 2, 2), rng)
+    truth = reference.batch_norm(nchw.transpose(0, 2, 3, 1), training=True, layout="NHWC")
+    assert truth.refine is not None
+    for index, value in enumerate(truth.value.ravel()):
+        assert abs(truth.refine(index, 80)[0] - Fraction(float(value))) <= Fraction(2) ** -50
+    rational = reference.layer_norm(np.float32([[1.0, -1.0]]), 2, eps=0.0)
+    assert rational.refine is not None
+    assert [rational.refine(i, 10) for i in range(2)] == [(1, 0), (-1, 0)]
+    single = reference.batch_norm(x[:, :1], np.zeros(1), np.full(1, 4.0), eps=0.0)
+    assert single.refine is not None
+    assert single.refine(1, 10) == (Fraction(float(x[1, 0])) / 2, 0)
