@@ -6,24 +6,48 @@ Operations, arrays and parameters are named as in torch.nn.functional.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from reference import norm_ops, sum_ops
+from reference import norm_gradient_ops, norm_ops, pointwise_ops, statistic_ops, sum_ops
 from reference.op import Op
 from reference.truth import Truth
 
 Arrays = Mapping[str, Any]
 Params = Mapping[str, Any]
 
-OPS: Mapping[str, Op] = {op.name: op for op in (*sum_ops.OPS, *norm_ops.OPS)}
+OPS: Mapping[str, Op] = {
+    op.name: op
+    for op in (
+        *sum_ops.OPS,
+        *norm_ops.OPS,
+        *norm_gradient_ops.OPS,
+        *statistic_ops.OPS,
+        *pointwise_ops.OPS,
+    )
+}
 
 
-def evaluate(op: str, arrays: Arrays, params: Params) -> Truth:
-    """The certified truth of `op`. Raises ValueError for names, shapes, dtypes that do not fit."""
-    return checked(op, arrays, params).truth(**arrays, **params)
+@overload
+def evaluate(op: str, arrays: Arrays, params: Params, precision_bits: None = None) -> Truth: ...
+
+
+@overload
+def evaluate(op: str, arrays: Arrays, params: Params, precision_bits: int) -> npt.NDArray[np.object_]: ...
+
+
+def evaluate(
+    op: str, arrays: Arrays, params: Params, precision_bits: int | None = None
+) -> Truth | npt.NDArray[np.object_]:
+    """The certified truth of `op`; with `precision_bits`, its elements to that precision instead.
+
+    Those are mpmath numbers of a private context, see `Truth.at_precision`. Raises ValueError for names,
+    shapes, dtypes, bits that do not fit.
+    """
+    truth = checked(op, arrays, params).truth(**arrays, **params)
+    return truth if precision_bits is None else truth.at_precision(precision_bits)
 
 
 def plain_float32(op: str, arrays: Arrays, params: Params) -> npt.NDArray[np.float32]:
