@@ -23,6 +23,7 @@ from picture import draw
 THREADS = int(os.environ.get("BENCH_THREADS", "2"))
 
 LIMITS = {
+    "certified": 3.0,  # times torch's float64 convolution
     "exact": 25.0,  # times torch's float64 convolution
     "arb_mat": 0.1,  # of its time for a multiply-add, python-flint with the one thread that it comes with
     "fdot": 0.001,
@@ -127,6 +128,7 @@ def scaling(workers: Workers, rounds: int) -> dict[str, Any]:
 def within(results: dict[str, Any]) -> dict[str, bool]:
     """Which of the limits this run kept."""
     figures = {
+        "certified": [row["ratio"] for row in results["certified"].values()],
         "exact": [row["ratio"] for row in results["exact"].values()],
         "arb_mat": [results["per_mac"]["arb_mat"]["ratio"]],
         "fdot": [results["per_mac"]["fdot"]["ratio"]],
