@@ -6,5 +6,6 @@ A driver has three functions:
 - `versions() -> {name: version}`: the framework's libraries and devices;
 - `run(op, params, arrays) -> array`: one call; arrays and result are NumPy float32 in NCHW.
 
-A driver raises `precision.errors.CannotRun` where the machine lacks what the mode needs.
+A driver raises `precision.errors.CannotRun` where the machine lacks what the mode needs, and where the
+framework has no call for a declaration.
 """

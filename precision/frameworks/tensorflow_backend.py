@@ -16,14 +16,15 @@ from tensorflow.python.framework import config as framework_config
 from tensorflow.python.util import _pywrap_util_port as build_info
 
 from precision.errors import CannotRun
-from precision.frameworks.padding import explicit_padding
+from precision.frameworks import tensorflow_sums
+from precision.frameworks.tensorflow_tensors import from_tensorflow, state, to_tensorflow
 
 Float32 = NDArray[np.float32]
 Tensors = Mapping[str, Any]
 Shapes = Mapping[str, tuple[int, ...]]
 Call = Callable[[Tensors], Any]
 
-_state: dict[str, Any] = {"device": "/CPU:0", "jit_compile": False}
+_MOST_CALLS = 256
 _calls: dict[str, Call] = {}
 
 
@@ -46,7 +47,7 @@ def _read_at_start(value: Any) -> None:
 _SWITCHES: Mapping[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
     "threads": (_set_threads, tf.config.threading.get_intra_op_parallelism_threads),
     "onednn": (_read_at_start, lambda: bool(build_info.IsMklEnabled())),
-    "jit_compile": (lambda value: _state.update(jit_compile=value), lambda: _state["jit_compile"]),
+    "jit_compile": (lambda value: state.update(jit_compile=value), lambda: state["jit_compile"]),
     "deterministic_ops": (_set_determinism, lambda: bool(framework_config.is_op_determinism_enabled())),
     "tensor_float_32": (
         tf.config.experimental.enable_tensor_float_32_execution,
@@ -62,7 +63,7 @@ def configure(device: str, switches: Mapping[str, Any]) -> dict[str, Any]:
         if not gpus:
             raise CannotRun(f"this TensorFlow ({tf.__version__}) finds no usable CUDA device")
         tf.config.experimental.set_memory_growth(gpus[0], True)
-        _state["device"] = "/GPU:0"
+        state["device"] = "/GPU:0"
     for name, value in switches.items():
         _SWITCHES[name][0](value)
     return {name: getter() for name, (_, getter) in _SWITCHES.items()}
@@ -71,7 +72,7 @@ def configure(device: str, switches: Mapping[str, Any]) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Return versions of TensorFlow and its libraries, and the device."""
     found = {"tensorflow": tf.__version__, "keras": tf.keras.__version__}
-    if _state["device"] == "/GPU:0":
+    if state["device"] == "/GPU:0":
         details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
         build = tf.sysconfig.get_build_info()
         found["gpu"] = str(details.get("device_name"))
@@ -83,50 +84,28 @@ def versions() -> dict[str, str]:
 
 def run(op: str, params: Mapping[str, Any], arrays: Mapping[str, Float32]) -> Float32:
     """Return the output of one call of `op`."""
-    with tf.device(_state["device"]):
-        tensors = {name: tf.constant(_to_nhwc(op, name, array)) for name, array in arrays.items()}
-        output = _prepared(op, params, tensors)(tensors)
-    result: Float32 = output.numpy()
-    return np.ascontiguousarray(result.transpose(0, 3, 1, 2) if result.ndim == 4 else result)
+    with tf.device(state["device"]):
+        tensors = {name: tf.constant(to_tensorflow(op, name, array)) for name, array in arrays.items()}
+        try:
+            output = _prepared(op, params, tensors)(tensors)
+        except tf.errors.UnimplementedError as error:
+            message = " ".join(error.message.split())
+            raise CannotRun(f"TensorFlow has no kernel for this {op}: {message}") from error
+    return from_tensorflow(op, output.numpy())
 
 
 def _prepared(op: str, params: Mapping[str, Any], tensors: Mapping[str, Any]) -> Call:
     """Return the call, made once for each declaration: repeats reuse its layer and compilation."""
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     key = f"{op}/{sorted(params.items())}/{sorted(shapes.items())}"
-    if key not in _calls:
+    call = _calls.pop(key, None)
+    if call is None:
         call = _OPS[op](params, shapes)
-        _calls[key] = tf.function(call, jit_compile=True) if _state["jit_compile"] else call
-    return _calls[key]
-
-
-def _to_nhwc(op: str, name: str, array: Float32) -> Float32:
-    """Transpose to the layouts of TensorFlow (exact: nothing is computed)."""
-    if op == "linear" and name == "weight":
-        return np.ascontiguousarray(array.T)
-    if array.ndim != 4:
-        return array
-    return np.ascontiguousarray(array.transpose((2, 3, 1, 0) if name == "weight" else (0, 2, 3, 1)))
-
-
-def _conv2d(p: Mapping[str, Any], shapes: Shapes) -> Call:
-    (_, *size, channels), (*taps, _, outputs) = shapes["input"], shapes["weight"]
-    padding: Any
-    if p["padding"] in ("same", "valid"):
-        padding = p["padding"].upper()
-    else:
-        amounts = explicit_padding(p["padding"], size, taps, p["stride"], p["dilation"])
-        padding = [[0, 0], list(amounts[:2]), list(amounts[2:]), [0, 0]] if any(amounts) else "VALID"
-
-    def convolve(t: Tensors) -> Any:
-        if p["groups"] == channels and channels > 1:
-            # The op for depthwise layers wants kh, kw, C, multiplier; conv2d's kernel is kh, kw, 1, O.
-            kernel = tf.reshape(t["weight"], [*taps, channels, outputs // channels])
-            strides, dilations = [1, p["stride"], p["stride"], 1], [p["dilation"]] * 2
-            return tf.nn.depthwise_conv2d(t["input"], kernel, strides, padding, dilations=dilations)
-        return tf.nn.conv2d(t["input"], t["weight"], p["stride"], padding, dilations=p["dilation"])
-
-    return lambda t: tf.nn.bias_add(convolve(t), t["bias"]) if "bias" in t else convolve(t)
+        call = tf.function(call, jit_compile=True) if state["jit_compile"] else call
+    if len(_calls) >= _MOST_CALLS:
+        del _calls[next(iter(_calls))]  # the one that was not used for longest
+    _calls[key] = call
+    return call
 
 
 def _batch_norm(p: Mapping[str, Any], shapes: Shapes) -> Call:
@@ -158,10 +137,7 @@ def _group_norm(groups: int, p: Mapping[str, Any], shapes: Shapes) -> Call:
 
 
 _OPS: Mapping[str, Callable[[Mapping[str, Any], Shapes], Call]] = {
-    "conv2d": _conv2d,
-    "linear": lambda p, shapes: (
-        lambda t: tf.nn.bias_add(tf.linalg.matmul(t["input"], t["weight"]), t["bias"])
-    ),
+    **tensorflow_sums.OPS,
     "batch_norm": _batch_norm,
     "instance_norm": lambda p, shapes: _group_norm(shapes["input"][-1], p, shapes),
     "group_norm": lambda p, shapes: _group_norm(p["num_groups"], p, shapes),

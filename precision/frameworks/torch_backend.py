@@ -11,11 +11,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from precision.errors import CannotRun
-from precision.frameworks.padding import explicit_padding
+from precision.frameworks import torch_sums
+from precision.frameworks.torch_tensors import placed, state
 
 Float32 = NDArray[np.float32]
-
-_state: dict[str, Any] = {"device": "cpu", "memory_format": "contiguous"}
 
 
 def _attribute(path: str) -> tuple[Callable[[Any], None], Callable[[], Any]]:
@@ -39,8 +38,8 @@ _SWITCHES: Mapping[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
         torch.are_deterministic_algorithms_enabled,
     ),
     "memory_format": (
-        lambda value: _state.update(memory_format=value),
-        lambda: _state["memory_format"],
+        lambda value: state.update(memory_format=value),
+        lambda: state["memory_format"],
     ),
 }
 
@@ -49,7 +48,7 @@ def configure(device: str, switches: Mapping[str, Any]) -> dict[str, Any]:
     """Set every switch, and return all that can be read back, also of switches left alone."""
     if device == "cuda" and not torch.cuda.is_available():
         raise CannotRun(f"this PyTorch ({torch.__version__}) finds no usable CUDA device")
-    _state["device"] = device
+    state["device"] = device
     names = list(switches)
     for name in names:
         setter, _ = _SWITCHES.get(name) or _attribute(name)
@@ -75,7 +74,7 @@ _ALWAYS_READ = (
 def versions() -> dict[str, str]:
     """Return versions of PyTorch and its libraries, and the device."""
     found = {"torch": torch.__version__, "cpu capability": torch.backends.cpu.get_cpu_capability()}
-    if _state["device"] == "cuda":
+    if state["device"] == "cuda":
         major, minor = torch.cuda.get_device_capability()
         found["gpu"] = torch.cuda.get_device_name()
         found["compute capability"] = f"{major}.{minor}"
@@ -86,30 +85,14 @@ def versions() -> dict[str, str]:
 
 def run(op: str, params: Mapping[str, Any], arrays: Mapping[str, Float32]) -> Float32:
     """Return the output of one call of `op`."""
-    tensors = {name: _tensor(array) for name, array in arrays.items()}
+    image = not op.startswith(_NO_IMAGES)
+    tensors = {name: placed(array, image) for name, array in arrays.items()}
     with torch.no_grad():
         output: torch.Tensor = _OPS[op](tensors, params)
-    return np.ascontiguousarray(output.contiguous().cpu().numpy())
+    return np.asarray(output.contiguous().cpu().numpy(), order="C")
 
 
-def _tensor(array: Float32) -> torch.Tensor:
-    # A copy: running statistics are updated in place, and the next repeat needs the old ones.
-    tensor = torch.from_numpy(array.copy()).to(_state["device"])
-    if _state["memory_format"] == "channels_last" and tensor.ndim == 4:
-        tensor = tensor.contiguous(memory_format=torch.channels_last)
-    return tensor
-
-
-def _conv2d(t: Mapping[str, torch.Tensor], p: Mapping[str, Any]) -> torch.Tensor:
-    kernel = tuple(t["weight"].shape[2:])
-    size = tuple(t["input"].shape[2:])
-    top, bottom, left, right = explicit_padding(p["padding"], size, kernel, p["stride"], p["dilation"])
-    x = t["input"]
-    padding = (top, left)
-    if (top, left) != (bottom, right):
-        # conv2d takes one number an axis; the other pixels are what users add by hand.
-        x, padding = F.pad(x, (left, right, top, bottom)), (0, 0)
-    return F.conv2d(x, t["weight"], t.get("bias"), p["stride"], padding, p["dilation"], p["groups"])
+_NO_IMAGES = ("linear", "matmul")  # four axes are no image there: the memory format is not for them
 
 
 def _batch_norm(t: Mapping[str, torch.Tensor], p: Mapping[str, Any]) -> torch.Tensor:
@@ -126,8 +109,7 @@ def _batch_norm(t: Mapping[str, torch.Tensor], p: Mapping[str, Any]) -> torch.Te
 
 
 _OPS: Mapping[str, Callable[[Mapping[str, torch.Tensor], Mapping[str, Any]], torch.Tensor]] = {
-    "conv2d": _conv2d,
-    "linear": lambda t, p: F.linear(t["input"], t["weight"], t.get("bias")),
+    **torch_sums.OPS,
     "batch_norm": _batch_norm,
     "instance_norm": lambda t, p: F.instance_norm(
         t["input"], weight=t.get("weight"), bias=t.get("bias"), eps=p["eps"]
