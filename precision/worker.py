@@ -32,7 +32,7 @@ _AFFINITY = hasattr(os, "sched_getaffinity")
 
 def main(job_path: str) -> int:
     """Run the job; return 0 when every case was answered, also where the answer is an error."""
-    _die_with_parent()
+    die_with_parent()
     job = json.loads(Path(job_path).read_text(encoding="utf-8"))
     folder = Path(job["folder"])
     try:
@@ -61,7 +61,7 @@ def main(job_path: str) -> int:
     return 0
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     # Linux only: a worker whose parent was killed outright must not go on writing into its folder.
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
@@ -91,7 +91,7 @@ def _run_case(backend: Any, case: Case, job: Mapping[str, Any]) -> dict[str, Any
         sha256 = write_tensors(Path(job["folder"]) / name, outputs)
     except Exception as error:
         # Any failure of a framework is that cell's answer; a lost worker is the parent's to see.
-        return {"status": "error", "reason": _one_line(error)}
+        return {"status": "error", "reason": one_line(error)}
     return {
         "status": "ok",
         "file": name,
@@ -118,10 +118,10 @@ def _arrays(case: Case, variant: str, inputs: Mapping[str, Any] | None) -> dict[
 def _checked(output: Any) -> Float32:
     if not isinstance(output, np.ndarray) or output.dtype != np.float32:
         raise TypeError(f"a driver returns a float32 array; got {getattr(output, 'dtype', type(output))}")
-    return np.ascontiguousarray(output)
+    return np.asarray(output, order="C")  # ascontiguousarray would give a number one axis
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:400]}"
 
