@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from precision import __version__
 from precision.cases import load_suite, select_cases
+from precision.cli_reveal import reveal
 from precision.errors import UserError
 from precision.modes import select_modes
+from precision.progress import progress
 from precision.runner import load_run
 from precision.runner import run as run_modes
 
@@ -90,7 +89,7 @@ def run(
     wanted = select_modes(modes)
     total = len(chosen) * len(wanted)
     try:
-        with _progress("capture", total) as advance:
+        with progress("capture", total) as advance:
             run_modes(
                 output,
                 suite,
@@ -116,7 +115,7 @@ def score(folder: Folder) -> int:
     from precision.results import score_run
     from reports import Results, save
 
-    with _progress("score", len(load_run(folder)["cases"])) as advance:
+    with progress("score", len(load_run(folder)["cases"])) as advance:
         found = score_run(folder, advance)
     save(Results(**_complete(found)), folder / "results")
     return 0
@@ -138,7 +137,7 @@ def render(folder: Folder) -> int:
     if (folder / "run.json").is_file() and results.run.get("captures") != captures_digest(folder):
         note = f"the captures in {folder} changed since they were scored; run `precision score {folder}`"
         print(f"precision: {note}", file=sys.stderr)
-    with _progress("render", 1) as advance:
+    with progress("render", 1) as advance:
         paths = write_page(results, folder)
         advance("page")
     # Off a terminal there is no width to fit: a log or a file gets the table's own.
@@ -167,6 +166,9 @@ def inputs(
     return 0
 
 
+app.command()(reveal)
+
+
 def _check_plots() -> None:
     for name in ("matplotlib", "seaborn"):
         if importlib.util.find_spec(name) is None:
@@ -183,30 +185,3 @@ def _complete(found: dict[str, Any]) -> dict[str, Any]:
     if "elements" not in found["scores"].columns:
         found["scores"] = found["scores"].reindex(columns=[column.name for column in SCORES])
     return found
-
-
-@contextmanager
-def _progress(label: str, total: int) -> Iterator[Any]:
-    """Yield `advance(what)`: a bar on a terminal, plain lines elsewhere."""
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (
-            TextColumn(label),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-        )
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task("", total=total)
-            yield lambda what: bar.update(task, advance=1, description=what)
-        return
-    done = 0
-
-    def advance(what: str) -> None:
-        nonlocal done
-        done += 1
-        if done == total or done % max(1, total // 20) == 0:
-            print(f"{label} {done}/{total} {what}", file=sys.stderr, flush=True)
-
-    yield advance

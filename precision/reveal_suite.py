@@ -1,0 +1,122 @@
+"""The orders of a suite's sums, cell by cell: one row for each case in each mode."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from precision.cases import Case
+from precision.errors import CannotRun
+from precision.live import KernelError, Live
+from precision.modes import Mode
+from precision.reveal import reveal_live
+from precision.revealed import Revealed
+from reference.sum_plans import PLANS
+
+COLUMNS = (
+    "case",
+    "mode",
+    "op",
+    "order",
+    "positions",
+    "classes",
+    "calls",
+    "probes",
+    "equal_uniform",
+    "equal_normal",
+    "seconds",
+    "reason",
+)
+"""positions: where each order holds; equal_*: share of outputs equal bit for bit on fresh data."""
+
+
+def reveal_suite(
+    cases: Iterable[Case], modes: Iterable[Mode], progress: Callable[[str, str], None] | None = None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the table of all cells and, by "case/mode", the whole result of each as JSON data.
+
+    A cell that cannot be revealed is a row with its reason; an op that is no sum has no row.
+    """
+    rows: list[dict[str, Any]] = []
+    details: dict[str, Any] = {}
+    chosen = [case for case in cases if case.op in PLANS]
+    for mode in modes:
+        for case, found in _of_mode(chosen, mode):
+            rows.append(_row(case, mode, found))
+            if isinstance(found, Revealed):
+                details[f"{case.id}/{mode.name}"] = found.to_json()
+            if progress:
+                progress(mode.name, case.id)
+    return pd.DataFrame(rows, columns=list(COLUMNS)), details
+
+
+def _of_mode(cases: list[Case], mode: Mode) -> Iterable[tuple[Case, Revealed | str]]:
+    try:
+        live = Live(mode)
+    except (CannotRun, KernelError) as reason:
+        yield from ((case, str(reason)) for case in cases)
+        return
+    with live:
+        for case in cases:
+            shapes = {name: array.shape for name, array in case.arrays.items()}
+            params = case.call(mode.framework, "data")
+            try:
+                yield case, reveal_live(live, case.op, shapes, params)
+            except (CannotRun, KernelError, ValueError) as reason:
+                yield case, str(reason)
+
+
+def _row(case: Case, mode: Mode, found: Revealed | str) -> dict[str, Any]:
+    head = {"case": case.id, "mode": mode.name, "op": case.op}
+    if isinstance(found, str):
+        return head | {"reason": found}
+    return head | {
+        "order": found.words if found.classes else "",
+        "positions": "; ".join(dict.fromkeys(each.where for each in found.classes)),
+        "classes": len(found.classes),
+        "calls": found.calls,
+        "probes": found.probes,
+        "equal_uniform": found.equal.get("uniform"),
+        "equal_normal": found.equal.get("normal"),
+        "seconds": round(found.seconds, 2),
+        "reason": found.reason,
+    }
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """The table for a reader: one line a cell."""
+    lines = [
+        "| case | mode | order | positions | calls | equal (uniform) | equal (normal) | reason |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in table.to_dict("records"):
+        texts = [row["case"], row["mode"], row["order"], row["positions"], _number(row["calls"])]
+        texts += [_share(row["equal_uniform"]), _share(row["equal_normal"]), row["reason"]]
+        lines.append("| " + " | ".join(_cell(text) for text in texts) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    return "" if _missing(value) else str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _number(value: Any) -> str:
+    return "" if _missing(value) else str(int(value))
+
+
+def _share(value: Any) -> str:
+    # Never rounded up to all: one wrong output must show.
+    return "" if _missing(value) else "100 %" if value == 1.0 else f"{min(100 * value, 99.9999):.4f} %"
+
+
+def as_json(details: Mapping[str, Any]) -> str:
+    """All results, for programs."""
+    return json.dumps({"schema": 1, "cells": dict(details)}, indent=1) + "\n"
