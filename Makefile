@@ -21,6 +21,9 @@ test-all: $(STAMP)
 bench: $(STAMP)
 	mkdir -p out/bench
 	$(BIN)/python tests/benchmarks/bench_truth.py -o out/bench/truth.json
+	$(BIN)/python tests/benchmarks/bench_replay.py -o out/bench/replay.json
+	$(BIN)/python tests/benchmarks/bench_tensorcore.py -o out/bench/tensorcore.json
+	$(BIN)/python tests/benchmarks/bench_orders.py -o out/bench/orders.json
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -79,10 +79,9 @@ def reveal(
 
 
 def _suite(suite: str, output: Path, cases: str | None, modes: str | None, table: bool) -> int:
-    from precision.reveal_suite import as_json, as_markdown, reveal_suite
-    from reference.sum_plans import PLANS
+    from precision.reveal_suite import as_json, as_markdown, has_order, reveal_suite
 
-    chosen = [case for case in select_cases(load_suite(suite), cases) if case.op in PLANS]
+    chosen = [case for case in select_cases(load_suite(suite), cases) if has_order(case)]
     wanted = select_modes(modes or "*.cpu,*.cpu.*")
     with progress("reveal", len(chosen) * len(wanted)) as advance:
         found, details = reveal_suite(chosen, wanted, lambda mode, case: advance(f"{mode} {case}"))

@@ -89,14 +89,23 @@ class Live:
 
     def run(self, op: str, params: Mapping[str, Any], arrays: Mapping[str, Float32]) -> Float32:
         """Return the output of one call of `op`."""
-        return self.answers(op, params, arrays)["output"]
+        return self._call({"op": op, "params": dict(params)}, arrays)["output"]
 
-    def answers(
-        self, op: str, params: Mapping[str, Any], arrays: Mapping[str, Float32], function: str = "run"
+    def statistics(
+        self, op: str, params: Mapping[str, Any], arrays: Mapping[str, Float32]
     ) -> dict[str, Float32]:
-        """Return all arrays that a function of the driver gives for one call."""
+        """Return the statistics that the framework shows for a normalization, by name.
+
+        Raises `CannotRun` where it shows none.
+        """
+        module = FRAMEWORKS[self.mode.framework].backend.replace("_backend", "_norms")
+        return self._call(
+            {"op": op, "params": dict(params), "function": "statistics", "module": module}, arrays
+        )
+
+    def _call(self, call: Mapping[str, Any], arrays: Mapping[str, Float32]) -> dict[str, Float32]:
         self.calls += 1
-        head, results = self._exchange({"op": op, "params": dict(params), "function": function}, arrays)
+        head, results = self._exchange(call, arrays)
         if head["status"] == "cannot":
             raise CannotRun(head["reason"])
         if head["status"] != "ok":

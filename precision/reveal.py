@@ -25,6 +25,7 @@ from precision.order_tests import Trial, accepted, agreement, clusters, evaluate
 from precision.revealed import Revealed, TreeClass
 from precision.sum_kernel import Run, SumKernel, SumPart
 from precision.sum_words import leaf_axes, where_in_words
+from precision.transform_probe import recognised, winograd_variant
 from reference.tree import SummationTree
 
 Float32 = npt.NDArray[np.float32]
@@ -74,8 +75,10 @@ def reveal_run(
     search = _Search(kernel, np.random.default_rng(seed))
     try:
         return search.result()
-    except (NoTree, KernelError) as reason:
+    except KernelError as reason:
         return search.refused(str(reason))
+    except NoTree as reason:
+        return search.transformed(str(reason))
 
 
 @dataclass
@@ -99,10 +102,12 @@ class _Search:
         self.formats = ("binary32", "binary32")
         self.flags: dict[str, bool] = {}
         self.probes = 0
+        self.deterministic = False
         self.reasons: dict[str, None] = {}
 
     def result(self) -> Revealed:
         self._check()
+        self.deterministic = True
         self.formats = operand_formats(self.kernel, self.rng)
         tests = trials(self.kernel, self.rng)
         for part in self.kernel.parts:
@@ -120,6 +125,16 @@ class _Search:
         elif min(equal.values()) < 1.0:
             reason = "the orders found do not give all outputs of fresh data"
         return self._revealed(reason, equal)
+
+    def transformed(self, reason: str) -> Revealed:
+        """What is no sum of its products may be one of transformed operands."""
+        if not self.deterministic:
+            return self.refused(reason)
+        found = winograd_variant(self.kernel, FRESH, self.rng)
+        if found is None:
+            like = recognised(self.kernel, self.rng)
+            return self.refused("; ".join(filter(None, (reason, like))))
+        return replace(self.refused(""), algorithm=f"Winograd {found[0].name}", equal=found[1])
 
     def refused(self, reason: str) -> Revealed:
         self.classes, self.owner = [], np.full(self.kernel.shape, -1, np.int16)

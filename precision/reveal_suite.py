@@ -1,4 +1,4 @@
-"""The orders of a suite's sums, cell by cell: one row for each case in each mode."""
+"""The orders of a suite's sums and normalizations, cell by cell: one row for each case in each mode."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from precision.cases import Case
 from precision.errors import CannotRun
 from precision.live import KernelError, Live
 from precision.modes import Mode
+from precision.norm_reveal import RevealedNorm, reveal_norm
 from precision.reveal import reveal_live
 from precision.revealed import Revealed
 from reference.sum_plans import PLANS
@@ -39,43 +40,77 @@ def reveal_suite(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the table of all cells and, by "case/mode", the whole result of each as JSON data.
 
-    A cell that cannot be revealed is a row with its reason; an op that is no sum has no row.
+    A cell that cannot be revealed is a row with its reason; an op without sums has no row.
     """
     rows: list[dict[str, Any]] = []
     details: dict[str, Any] = {}
-    chosen = [case for case in cases if case.op in PLANS]
+    chosen = [case for case in cases if has_order(case)]
     for mode in modes:
         for case, found in _of_mode(chosen, mode):
             rows.append(_row(case, mode, found))
-            if isinstance(found, Revealed):
+            if not isinstance(found, str):
                 details[f"{case.id}/{mode.name}"] = found.to_json()
             if progress:
                 progress(mode.name, case.id)
     return pd.DataFrame(rows, columns=list(COLUMNS)), details
 
 
-def _of_mode(cases: list[Case], mode: Mode) -> Iterable[tuple[Case, Revealed | str]]:
+def has_order(case: Case) -> bool:
+    """Whether a case is a sum of products, or has sums inside: a normalization."""
+    return case.op in PLANS or case.family == "normalization"
+
+
+def _of_mode(cases: list[Case], mode: Mode) -> Iterable[tuple[Case, Revealed | RevealedNorm | str]]:
     try:
         live = Live(mode)
     except (CannotRun, KernelError) as reason:
         yield from ((case, str(reason)) for case in cases)
         return
     with live:
+        # Cases with equal declarations and other data run the same kernel: it is asked once.
+        known: dict[str, Revealed | RevealedNorm | str] = {}
         for case in cases:
             shapes = {name: array.shape for name, array in case.arrays.items()}
             params = case.call(mode.framework, "data")
-            try:
-                yield case, reveal_live(live, case.op, shapes, params)
-            except (CannotRun, KernelError, ValueError) as reason:
-                yield case, str(reason)
+            key = f"{case.op} {sorted(params.items())} {sorted(shapes.items())}"
+            if key not in known:
+                try:
+                    known[key] = _reveal(live, case, shapes, params)
+                except (CannotRun, KernelError, ValueError) as reason:
+                    known[key] = str(reason)
+            yield case, known[key]
 
 
-def _row(case: Case, mode: Mode, found: Revealed | str) -> dict[str, Any]:
+def _reveal(live: Live, case: Case, shapes: Any, params: Mapping[str, Any]) -> Revealed | RevealedNorm:
+    if case.op in PLANS:
+        return reveal_live(live, case.op, shapes, params)
+
+    def kernel(arrays: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            shown = live.statistics(case.op, params, arrays)
+        except CannotRun:
+            shown = {}
+        return {**shown, "output": live.run(case.op, params, arrays)}
+
+    return reveal_norm(kernel, case.op, case.make("data"), params)
+
+
+def _row(case: Case, mode: Mode, found: Revealed | RevealedNorm | str) -> dict[str, Any]:
     head = {"case": case.id, "mode": mode.name, "op": case.op}
     if isinstance(found, str):
         return head | {"reason": found}
+    if isinstance(found, RevealedNorm):
+        return head | {
+            "order": "" if found.recipe is None else found.words(),
+            "positions": "" if found.recipe is None else "all outputs",
+            "classes": int(found.recipe is not None),
+            "calls": found.calls,
+            "equal_uniform": found.shares.get("uniform"),
+            "equal_normal": found.shares.get("normal"),
+            "reason": found.reason,
+        }
     return head | {
-        "order": found.words if found.classes else "",
+        "order": found.words if found.classes or found.algorithm else "",
         "positions": "; ".join(dict.fromkeys(each.where for each in found.classes)),
         "classes": len(found.classes),
         "calls": found.calls,

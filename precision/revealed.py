@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from precision.sum_kernel import SumKernel
 from reference.tree import SummationTree
+from reference.tree_bounds import depth_statistics
+from reference.tree_words import describe
 
 Float32 = npt.NDArray[np.float32]
 PLAIN, DIVIDED, MULTIPLIED = "", "divided by the number of terms", "multiplied by the rounded reciprocal"
@@ -51,6 +54,8 @@ class Revealed:
     seconds: float = 0.0
     reason: str = ""
     mode: str = ""
+    algorithm: str = ""
+    """In words, where the kernel is no sum of its products, and yet an emulation gives its bits."""
 
     @property
     def proved(self) -> bool:
@@ -60,10 +65,8 @@ class Revealed:
     @property
     def words(self) -> str:
         """The orders in words, the commonest first; the reason where there is none."""
-        from reference.tree_words import describe
-
         if not self.classes:
-            return self.reason
+            return self.algorithm or self.reason
         ranked = sorted(self.classes, key=lambda each: -each.outputs)
         texts: dict[str, list[str]] = {}
         for each in ranked:
@@ -72,6 +75,31 @@ class Revealed:
         if len(texts) == 1:
             return next(iter(texts))
         return "; ".join(f"{' and '.join(dict.fromkeys(where))}: {text}" for text, where in texts.items())
+
+    def bound(self, arrays: Mapping[str, Float32]) -> npt.NDArray[np.float64]:
+        """A rigorous bound of every output's error, from its own order; infinite where no order is known.
+
+        arrays: the op's.  The error is that of the sum; a mean's division adds half an ulp of the result.
+        Raises ValueError for arrays of other shapes than the order was revealed for.
+        """
+        wrong = {name: np.shape(a) for name, a in arrays.items() if np.shape(a) != self.shapes.get(name)}
+        if wrong or set(arrays) != set(self.shapes):
+            raise ValueError(
+                f"an order holds for arrays of shapes {dict(self.shapes)}, got {wrong or sorted(arrays)}: "
+                "reveal it again for these"
+            )
+        kernel = SumKernel(self.op, self.params, self.shapes, _never)
+        found = np.full(kernel.shape, np.inf)
+        for part in kernel.parts:
+            owner = part.output(self.owner)
+            bound = np.full(owner.shape, np.inf)
+            for number in np.unique(owner[owner >= 0]):
+                here = owner == number
+                bound[here] = part.bound(self.classes[number].tree, arrays)[here]
+            if kernel.divisor is not None:
+                bound = bound / part.output(kernel.divisor)
+            found.reshape(-1)[part.index] = bound
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data, with every tree; `owner` only as the number of outputs of each class."""
@@ -83,6 +111,7 @@ class Revealed:
             "shapes": {name: list(shape) for name, shape in self.shapes.items()},
             "proved": self.proved,
             "reason": self.reason,
+            "algorithm": self.algorithm,
             "equal": dict(self.equal),
             "operand_formats": [self.left_format, self.right_format],
             "flags": dict(self.flags),
@@ -95,8 +124,13 @@ class Revealed:
                     "outputs": each.outputs,
                     "where": each.where,
                     "final": each.final,
+                    "roundings_of_a_term": depth_statistics(each.tree)._asdict(),
                     "tree": each.tree.to_json(),
                 }
                 for each in self.classes
             ],
         }
+
+
+def _never(arrays: Mapping[str, Float32]) -> Float32:
+    raise NotImplementedError("nothing is run to bound an error")

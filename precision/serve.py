@@ -37,7 +37,9 @@ def main(source: BinaryIO, target: BinaryIO) -> int:
         if not call:
             break
         try:
-            answer = getattr(backend, call.get("function", "run"))(call["op"], call["params"], arrays)
+            # The state that `configure` set is the driver's own: modules beside it share it.
+            module = importlib.import_module(call["module"]) if "module" in call else backend
+            answer = getattr(module, call.get("function", "run"))(call["op"], call["params"], arrays)
             results = answer if isinstance(answer, Mapping) else {"output": answer}
         except CannotRun as reason:
             send(target, {"status": "cannot", "reason": str(reason)})

@@ -27,6 +27,7 @@ from reference.replay import replay
 from reference.scheme import Indices, Part, Plan
 from reference.sum_plans import PLANS, divisors
 from reference.tree import SummationTree
+from reference.tree_bounds import order_bound
 
 Float32 = npt.NDArray[np.float32]
 Booleans = npt.NDArray[np.bool_]
@@ -141,11 +142,25 @@ class SumPart:
         self, tree: SummationTree, arrays: Mapping[str, Float32], positions: Indices | None = None
     ) -> Float32:
         """(channels, positions) as the tree gives it, of all or of some positions; not divided."""
+        return self._by_tiles(lambda *operands: replay(tree, *operands), arrays, positions, np.float32)
+
+    def bound(self, tree: SummationTree, arrays: Mapping[str, Float32]) -> npt.NDArray[np.float64]:
+        """(channels, positions): the rigorous bound of the tree's error; see `reference.tree_bounds`."""
+        return self._by_tiles(lambda *operands: order_bound(tree, *operands), arrays, None, np.float64)
+
+    def _by_tiles(
+        self,
+        function: Callable[..., npt.NDArray[Any]],
+        arrays: Mapping[str, Float32],
+        positions: Indices | None,
+        kind: Any,
+    ) -> npt.NDArray[Any]:
+        """function(left, right, bias) of all outputs at some positions, a tile at a time."""
         chosen = np.arange(self.positions) if positions is None else positions
         carrier, bias = arrays[self.kernel.carrier], arrays.get("bias")
         other = None if self.kernel.other is None else arrays[self.kernel.other]
-        result = np.empty((self.channels, chosen.size), np.float32)
-        filters = self.channels if self.left is None else self.part.weight.shape[1]
+        result = np.empty((self.channels, chosen.size), kind)
+        filters = self.channels if self.left is None else int(self.part.weight.shape[1])
         step = max(1, TILE // max(1, self.terms))
         for first in range(0, self.channels, filters):
             for start in range(0, filters, step):
@@ -155,7 +170,7 @@ class SumPart:
                 for at in range(0, chosen.size, step):
                     some = chosen[at : at + step]
                     left = self.lefts(other, self._group(first), some)
-                    result[rows, at : at + step] = replay(tree, left, right, shift).T
+                    result[rows, at : at + step] = function(left, right, shift).T
         return result
 
 

@@ -15,7 +15,9 @@ from precision.sum_kernel import SumKernel
 from reference import evaluate
 from reference.orders import blocked, kahan_sum_products, pairwise, sequential
 from reference.replay import replay, replay_rows
-from reference.tree import Run
+from reference.tree import Run, SummationTree
+from reference.winograd import Variant, winograd_conv2d
+from reference.winograd_errors import CANDIDATES
 
 CONV = {"input": (2, 4, 7, 6), "weight": (10, 4, 3, 3), "bias": (10,)}
 PARAMS = {"stride": 1, "padding": 1, "dilation": 1, "groups": 1}
@@ -68,7 +70,8 @@ def test_a_linear_kernel_is_revealed_and_proved(tree):
     assert found.equal == {"uniform": 1.0, "normal": 1.0}
     assert (found.owner == 0).all()
     assert found.flags == {"daz": False, "ftz": False, "zero_start": False}
-    json.dumps(found.to_json())
+    data = json.loads(json.dumps(found.to_json()))
+    assert SummationTree.from_json(data["classes"][0]["tree"]) == found.classes[0].tree
 
 
 def test_each_class_of_outputs_gets_its_own_tree():
@@ -83,6 +86,21 @@ def test_each_class_of_outputs_gets_its_own_tree():
         "column 0": restricted(border.root, without),
     }
     assert (found.owner >= 0).all()
+
+
+def test_the_bound_of_an_order_holds_and_is_that_of_each_class():
+    main, tail = sequential(36, bias="last"), pairwise(36, bias="last")
+    run = convolution(main, tail)
+    found = reveal_run(run, "conv2d", CONV, PARAMS)
+    rng = np.random.default_rng(5)
+    arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in CONV.items()}
+    error = np.abs(evaluate("conv2d", arrays, PARAMS).error(run(arrays)))
+    bound = found.bound(arrays)
+    assert (error <= bound).all()
+    assert bound[:, 8:].mean() < bound[:, :8].mean() / 2
+    assert (error > bound / 100).any()
+    with pytest.raises(ValueError, match="reveal it again"):
+        found.bound({**arrays, "input": arrays["input"][:1]})
 
 
 def restricted(item, without):
@@ -141,6 +159,31 @@ def test_what_is_no_sum_in_one_order_is_refused(kernel):
     found = reveal_run(kernel, "linear", LINEAR, {})
     assert not found.proved
     assert found.reason
+
+
+@pytest.mark.parametrize("variant", [CANDIDATES[0], CANDIDATES[-1]], ids=lambda variant: variant.name)
+def test_a_winograd_convolution_is_told_by_its_bits(variant):
+    def run(arrays):
+        return winograd_conv2d(**arrays, variant=variant, padding=1)
+
+    shapes = {"input": (2, 8, 13, 12), "weight": (6, 8, 3, 3), "bias": (6,)}
+    found = reveal_run(run, "conv2d", shapes, {"padding": 1})
+    assert found.proved
+    # With so few channels they are one block: both names of the last variant are right.
+    assert found.algorithm == found.words == f"Winograd {variant.name.removesuffix(', blocks of 218')}"
+    assert not found.classes
+
+
+def test_a_winograd_convolution_of_unknown_arithmetic_is_told_by_its_errors():
+    variant = Variant(4, fused=False, channel_block=3)
+
+    def run(arrays):
+        return winograd_conv2d(**arrays, variant=variant, padding=1)
+
+    shapes = {"input": (2, 32, 24, 24), "weight": (16, 32, 3, 3)}
+    found = reveal_run(run, "conv2d", shapes, {"padding": 1})
+    assert not found.proved
+    assert "Winograd F(4x4, 3x3)" in found.reason
 
 
 def test_not_deterministic_says_how_many_results():
