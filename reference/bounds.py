@@ -9,30 +9,9 @@ additions, in any tree, fused or not: |y^ - y| <= gamma_n sum|ab|. With operands
 relative q the factor is (1 + q)**2 (1 + gamma_n) - 1. An average has two more roundings, for its division. An
 output narrower than its accumulator is rounded once more.
 
-Normalizations, N elements a statistic; m^, v^, r^ are computed for the mean m, the variance v, r = 1/sqrt(v +
-eps).
-
-- Mean: N - 1 additions, then a division by N or a product with the rounded 1/N:
-      |m^ - m| <= dm = gamma_{N+2} mean|x|.
-- Variance, two passes: mean (x - m^)**2 = v + (m^ - m)**2 exactly. Its terms are rounded three times (the
-  difference counts twice), then by N - 1 additions and the division:
-      |v^ - v| <= dv = dm**2 + gamma_{N+5} (v + dm**2).
-- Variance, one pass, mean x**2 - m^**2, with E = mean x**2:
-      e = gamma_{N+3} E + (2|m| + dm) dm + u (|m| + dm)**2,  dv = e + u (v + e).
-- Variance, Welford's update or Chan's merge of two parts (Chan, Golub & LeVeque 1983, "Algorithms for
-  computing the sample variance", Am. Stat. 37(3)), in any tree. A merge, m_A + (m_B - m_A) n_B/n, rounds by
-  at most 20 u X, X = max|x|, and averages the errors of its parts, so every mean is within E = dm = 20 N u X
-  (if 40 N u <= 1). An increment w d**2, w = n_A n_B/n, d = m_B - m_A, is off by at most w (4 E |d| + 4 E**2);
-  sum w d**2 = N v and sum w <= N L, L = 1 + log2(N)/2, so by Cauchy's inequality
-      h = 4 E sqrt(L v) + 4 E**2 L,  dv = h + gamma_{2N+12} (v + h).
-- Root: eps is rounded to float32, t = (dv + u eps) / (v + eps); then one rounding of v^ + eps, and a root and
-  a division, or a table and one Newton step, all within ROOT_ULPS u:
-      |r^/r - 1| <= rho = (1 + ROOT_ULPS u) / sqrt((1 - t) (1 - u)) - 1.
-- Output, (x - m^) r^ w + b, or folded, x a + (b - m^ a) with a = r^ w, fused or not: at most 4 roundings on
-  x r w and on m r w, 2 on b:
-      B = r|w| [(1 + rho) (dm + gamma_4 (|x| + |m| + dm)) + rho |x - m|] + gamma_2 |b|,  and u (|y| + B).
-
-Where t >= 1 nothing is known and the bound is infinite.
+Normalizations and statistics, their gradients, functions, losses, optimizer steps, interpolation:
+derived in `statistic_bounds`, `gradient_bounds`, `function_bounds`, `loss_bounds`, `step_bounds` and
+`resize_bounds`. What is rounded when written, u (|y| + B), is added to every bound B.
 
 Underflow, gradual or flushed to zero, of operands too: an operation loses at most 2**-126, times whatever
 still multiplies it. Overflow: where the sum of absolute terms comes near the largest number some order
@@ -47,29 +26,57 @@ stagnate.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from reference import grouped
+from reference import (
+    function_bounds,
+    gradient_bounds,
+    loss_bounds,
+    resize_bounds,
+    statistic_bounds,
+    step_bounds,
+)
 from reference.formats import BINARY32, Array
 from reference.operands import operand, survey
-from reference.ops import Arrays, Params, checked, terms
+from reference.ops import OPS, Arrays, Params, checked, terms
 from reference.sum_ops import FACTORS
+from reference.tracked import FLUSH, INFLATION, Gamma, Rules, gamma, probabilistic_gamma
 from reference.truth import Truth
-
-LAMBDA = 8.0
-"""Deviations allowed to a probabilistic bound: failure below 3e-14 * n for each sum of n terms."""
-ROOT_ULPS = 8.0
-"""Error of 1/sqrt in units of u: 2 for sqrt and division, 4 on CUDA, below 7 for rsqrtps with Newton."""
-INFLATION = 1.0 + 2.0**-20
-FLUSH = 2.0**-126
 
 KINDS = ("deterministic", "probabilistic")
 ALGORITHMS = ("two_pass", "one_pass", "welford")
-Gamma = Callable[[float], float]
+Given = Mapping[str, Any]
+Bound = Callable[[str, Given, Given, Truth, Rules], Array]  # of an op, its arrays, parameters and truth
+
+
+def _exact(op: str, arrays: Given, params: Given, truth: Truth, rules: Rules) -> Array:
+    return np.zeros_like(truth.value)  # elements are moved, not computed
+
+
+_SUMS = dict.fromkeys(("sum", "mean"), "input") | {
+    f"{name}_norm_bias_grad": "grad_output" for name in ("batch", "layer", "group", "instance")
+}
+_FAMILIES: dict[Bound, str] = {
+    function_bounds.function: "exp expm1 log log1p erf erfc tanh sigmoid silu gelu softplus elu selu",
+    function_bounds.slopes: "relu leaky_relu prelu",
+    function_bounds.softmax: "softmax log_softmax logsumexp",
+    loss_bounds.loss: "cross_entropy binary_cross_entropy_with_logits mse_loss",
+    step_bounds.step: "sgd_param sgd_momentum_buffer adam_param adam_exp_avg adam_exp_avg_sq",
+    step_bounds.dropout: "dropout",
+    statistic_bounds.statistic: "var std batch_norm_mean batch_norm_var batch_norm_invstd "
+    "batch_norm_running_mean batch_norm_running_var normalize weight_standardization local_response_norm",
+    resize_bounds.resize: "interpolate",
+    gradient_bounds.gradient: "batch_norm_input_grad batch_norm_weight_grad layer_norm_input_grad "
+    "layer_norm_weight_grad group_norm_input_grad group_norm_weight_grad instance_norm_input_grad "
+    "instance_norm_weight_grad rms_norm_input_grad rms_norm_weight_grad normalize_input_grad "
+    "weight_standardization_weight_grad local_response_norm_input_grad",
+    _exact: "depth_to_space space_to_depth pixel_shuffle pixel_unshuffle",
+}
+OTHERS: dict[str, Bound] = {name: bound for bound, names in _FAMILIES.items() for name in names.split()}
+"""How the bounds of ops that are neither sums of products nor normalizations are found."""
 
 
 def error_bound(
@@ -82,58 +89,55 @@ def error_bound(
     operand_roundoff: float = 0.0,
     kind: str = "deterministic",
     algorithm: str = "two_pass",
+    function_ulp: float = 4.0,
 ) -> Array:
     """Elementwise bound on |output - truth|, in the truth's shape; derived in the module's docstring.
 
     unit_roundoff is the accumulator's; operand_roundoff that of a format to which input and weight are
     rounded first (2**-11 for TF32 and float16 within its range, 2**-8 for bfloat16); algorithm, for
-    normalizations, how the variance is computed. Raises ValueError for unknown names, for operand_roundoff
-    with a normalization, and for ops that are neither sums nor normalizations.
+    normalizations and variances, how the variance is computed; function_ulp, for ops that need exp, log,
+    tanh, erf or their like, the error of the library's functions, in ulp of their result: an assumption, not
+    a fact. Raises ValueError for unknown names, for operand_roundoff where there is no sum of products, and
+    for ops without a bound (see `bounded_ops`).
     """
     found = checked(op, arrays, params)
     for value, known, name in ((kind, KINDS, "kind"), (algorithm, ALGORITHMS, "algorithm")):
         if value not in known:
             raise ValueError(f"{name} must be one of {known}, got {value!r}: name a known one")
-    gamma_n = (
-        (lambda n: probabilistic_gamma(n, unit_roundoff))
-        if kind == KINDS[1]
-        else (lambda n: gamma(n, unit_roundoff))
-    )
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        if op in FACTORS:
+    if isinstance(function_ulp, bool) or not 0.5 <= function_ulp <= 2.0**16:
+        raise ValueError(
+            f"function_ulp must be a number within 0.5..2**16, got {function_ulp!r}: give e.g. 4"
+        )
+    if op not in bounded_ops():
+        raise ValueError(f"{op} has no bound of its own: compare the output with the truth instead")
+    if operand_roundoff and op not in FACTORS:
+        raise ValueError(
+            f"operand_roundoff is for sums of products, got {operand_roundoff!r} with {op}: leave it out"
+        )
+    of_kind = probabilistic_gamma if kind == KINDS[1] else gamma
+    u = unit_roundoff
+    rules = Rules(u, lambda n: of_kind(n, u), 2.0 * u * float(function_ulp), algorithm)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
+        if op in FACTORS or op in _SUMS:
             count = terms(op, arrays, params) + (arrays.get("bias") is not None)
-            factors = [arrays[name] for name in FACTORS[op]]
-            bound = _sum_bound(count, factors, truth, operand_roundoff, gamma_n)
-        elif found.rows is None:
-            raise ValueError(f"{op} has no bound of its own: compare the output with the truth instead")
-        elif operand_roundoff:
-            raise ValueError(
-                f"operand_roundoff is for sums of products, got {operand_roundoff!r} with {op}: leave it out"
-            )
-        else:
+            factors = [arrays[name] for name in (FACTORS[op] if op in FACTORS else (_SUMS[op],))]
+            bound = _sum_bound(count, factors, truth, operand_roundoff, rules.gamma)
+        elif found.rows is not None:
             keywords = {name: value for name, value in params.items() if name not in ("eps", "momentum")}
             rows = found.rows(**arrays, **keywords)
-            bound = _norm_bound(rows, float(params.get("eps", found.eps)), unit_roundoff, gamma_n, algorithm)
-        output = unit_roundoff * (np.abs(truth.value) + bound)
-        reach = (truth.magnitude + bound) * (1.0 + unit_roundoff)
+            bound = statistic_bounds.normalization(rows, float(params.get("eps", found.eps)), rules)
+        else:
+            bound = OTHERS[op](op, arrays, params, truth, rules)
+        output = u * (np.abs(truth.value) + bound)
+        reach = (truth.magnitude + bound) * (1.0 + u)
         result = np.where(reach < BINARY32.largest, (bound + output) * INFLATION, np.inf)
     return np.where(np.isnan(result), np.inf, result)
 
 
-def _welford(count: int, u: float) -> float:
-    """Error of every running mean over max|x|; infinite where the derivation does not hold."""
-    return 20.0 * count * u if 40.0 * count * u <= 1.0 else math.inf
-
-
-def gamma(n: float, u: float) -> float:
-    """n u / (1 - n u), infinite from n u = 1 on."""
-    return n * u / (1.0 - n * u) if n * u < 1.0 else math.inf
-
-
-def probabilistic_gamma(n: float, u: float, deviations: float = LAMBDA) -> float:
-    """Higham & Mary's gamma; never above the deterministic one."""
-    exponent = deviations * math.sqrt(n) * u + n * u * u / (1.0 - u)
-    return min(math.expm1(exponent) if exponent < 700.0 else math.inf, gamma(n, u))
+def bounded_ops() -> frozenset[str]:
+    """The names that `error_bound` knows."""
+    normalizations = {name for name, op in OPS.items() if op.rows is not None}
+    return frozenset({*FACTORS, *_SUMS, *OTHERS, *normalizations})
 
 
 def _sum_bound(
@@ -148,43 +152,3 @@ def _sum_bound(
     flushed = (w.largest if x.smallest < FLUSH else 0.0) + (x.largest if w.smallest < FLUSH else 0.0)
     underflow = count * FLUSH * (2.0 + flushed) * (1.0 + factor)
     return factor * truth.magnitude + (underflow if truth.magnitude.any() else 0.0)
-
-
-def _norm_bound(rows: grouped.Grouped, eps: float, u: float, gamma_n: Gamma, algorithm: str) -> Array:
-    x = rows.x.astype(np.float64)
-    count = x.shape[1]
-    weight, bias = (rows.entries(a) for a in rows.affine(np.float64))
-    mean, dm = np.zeros((x.shape[0], 1)), np.zeros((x.shape[0], 1))
-    if rows.given is not None:
-        mean, v = (a.astype(np.float64)[:, None] for a in rows.given)
-        dv: Array = np.zeros_like(v)
-    else:
-        if rows.centred:
-            mean = x.mean(axis=1, keepdims=True)
-            dm = gamma_n(count + 2) * np.abs(x).mean(axis=1, keepdims=True)
-            if algorithm == "welford":
-                dm = _welford(count, u) * np.abs(x).max(axis=1, keepdims=True)
-            dm = dm + 4.0 * FLUSH
-        v = ((x - mean) ** 2).mean(axis=1, keepdims=True)
-        if algorithm == "one_pass" and rows.centred:
-            dv = gamma_n(count + 3) * (x * x).mean(axis=1, keepdims=True)
-            dv = dv + (2.0 * np.abs(mean) + dm) * dm + u * (np.abs(mean) + dm) ** 2
-            dv = dv + u * (v + dv)
-        elif algorithm == "welford" and rows.centred:
-            levels = 1.0 + math.log2(count) / 2.0
-            shift = 4.0 * dm * np.sqrt(levels * v) + 4.0 * dm**2 * levels
-            dv = shift + gamma_n(2 * count + 12) * (v + shift)
-        else:
-            dv = dm**2 + gamma_n(count + 5) * (v + dm**2)
-        dv = dv + FLUSH * (4.0 + 4.0 * np.sqrt(v))
-    t = (dv + u * eps) / (v + eps) * INFLATION
-    rho = np.where(
-        t < 1.0, (1.0 + ROOT_ULPS * u) / np.sqrt((1.0 - np.minimum(t, 1.0)) * (1.0 - u)) - 1.0, np.inf
-    )
-    scale = np.abs(weight) / np.sqrt(v + eps)
-    size = np.abs(x) + np.abs(mean) + dm
-    bound = scale * ((1.0 + rho) * (dm + gamma(4, u) * size) + rho * np.abs(x - mean)) + gamma(2, u) * np.abs(
-        bias
-    )
-    bound = bound + FLUSH * (4.0 + 2.0 * size + 2.0 * scale * (1.0 + rho) + 2.0 * np.abs(weight))
-    return np.asarray(rows.restore(bound))

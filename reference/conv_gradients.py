@@ -1,7 +1,7 @@
 """The truth of the gradients of convolutions, transposed convolutions and linear layers.
 
 All are linear in grad_output, and sums of products again. Names, arrays and shapes as in torch.nn.grad;
-parameters and layouts as the op itself, padding with zeros alone.
+parameters and layouts as the op itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ from reference.scheme import Part, Plan, Scheme, lattice
 def conv_input_grad_plan(
     axes: int, grad_output: Like, weight: Like, *, input_size: Any, **params: Any
 ) -> Plan:
-    """dx[n, c, i] = sum over o, j, p with j*stride + p*dilation = i + padding of g[n, o, j] * w[o, c, p]."""
+    """dx[n, c, i] = sum over o, j, p with j*stride + p*dilation = i + padding of g[n, o, j] * w[o, c, p].
+
+    With a padding mode that copies the input, i + padding stands for every place of element i in the padded
+    input: the products of all its copies are one sum.
+    """
     g, w = operand(grad_output, "grad_output"), operand(weight, "weight")
     geo = _geometry(axes, shape_of(input_size, "input_size"), w.shape, params)
     _check("grad_output", g.shape, geo.shape(geo.filters, geo.out))
@@ -36,7 +40,7 @@ def conv_weight_grad_plan(
     axes: int, grad_output: Like, input: Like, *, weight_size: Any, **params: Any
 ) -> Plan:
     """dw[o, c, p] = sum over n, j of g[n, o, j] * x[n, c, j*stride + p*dilation - padding], the padding's
-    zeros being terms."""
+    zeros, or what its mode copies there, being terms."""
     g, x = operand(grad_output, "grad_output"), operand(input, "input")
     geo = _geometry(axes, x.shape, shape_of(weight_size, "weight_size"), params)
     _check("grad_output", g.shape, geo.shape(geo.filters, geo.out))
@@ -115,10 +119,6 @@ def linear_bias_grad_plan(grad_output: Like) -> Plan:
 
 
 def _geometry(axes: int, input_shape: Sequence[int], weight_shape: Sequence[int], params: Any) -> Geometry:
-    if "padding_mode" in params:
-        raise ValueError(
-            f"gradients are for padding with zeros, got padding_mode {params['padding_mode']!r}: leave it out"
-        )
     geo = geometry(input_shape, weight_shape, axes=axes, op=f"conv{axes}d", **params)
     if min(geo.size) < 1 or geo.channels < 1:
         raise ValueError(f"the input must have no empty axis, got {tuple(input_shape)}: check its shape")
@@ -141,7 +141,7 @@ def _padded_to_reach(geo: Geometry, big: Single) -> Single:
         )
     ]
     pads = tuple((before, max(0, after)) for (before, _), after in zip(geo.padding, reach, strict=True))
-    return padded(big, pads, geo.channels_last)
+    return padded(big, pads, geo.channels_last, geo.mode)
 
 
 def _correlation_plan(geo: Geometry, big: Single, small: Single) -> Plan:

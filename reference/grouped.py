@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -89,28 +90,58 @@ def batch_norm_rows(
 
 def layer_norm_rows(
     input: Like,
-    normalized_shape: Any,
+    normalized_shape: Any = None,
     weight: Like | None = None,
     bias: Like | None = None,
     centred: bool = True,
+    *,
+    axes: Any = None,
 ) -> Grouped:
-    """One row for each index of the leading axes; affine entries by position in the row."""
+    """One row for each index of the other axes; affine entries by position in the row."""
     x = operand(input, "input")
-    one = not isinstance(normalized_shape, Sequence | np.ndarray)
-    shape = (normalized_shape,) if one else tuple(normalized_shape)
-    if not shape or x.shape[-len(shape) :] != shape or 0 in shape:
-        raise ValueError(
-            f"normalized_shape must be the last, non-empty axes of the input's shape {x.shape}, got {shape}: "
-            f"give e.g. {list(x.shape[-1:])}"
-        )
-    rows = x.reshape(-1, int(np.prod(shape)))
+    within = normalized_axes(x.shape, normalized_shape, axes)
+    shape = [x.shape[a] for a in within]
+    order = (*(a for a in range(x.ndim) if a not in within), *within)
+    rows = np.ascontiguousarray(x.transpose(order)).reshape(-1, prod(shape))
     affine = _entries(weight, shape, "weight"), _entries(bias, shape, "bias")
-    return Grouped(rows, *affine, 0, 1, tuple(range(x.ndim)), x.shape, None, centred)
+    return Grouped(rows, *affine, 0, 1, order, x.shape, None, centred)
 
 
-def rms_norm_rows(input: Like, normalized_shape: Any, weight: Like | None = None) -> Grouped:
+def rms_norm_rows(
+    input: Like, normalized_shape: Any = None, weight: Like | None = None, *, axes: Any = None
+) -> Grouped:
     """As `layer_norm_rows`, with a mean of zero."""
-    return layer_norm_rows(input, normalized_shape, weight, centred=False)
+    return layer_norm_rows(input, normalized_shape, weight, centred=False, axes=axes)
+
+
+def normalized_axes(shape: Sequence[int], normalized_shape: Any, axes: Any) -> tuple[int, ...]:
+    """The axes that share statistics, in the input's order: the last ones of `normalized_shape`, or `axes`.
+
+    Raises ValueError unless one of the two is given and fits.
+    """
+    if (normalized_shape is None) == (axes is None):
+        raise ValueError(
+            f"a layer is normalized over normalized_shape or axes, one of them, got {normalized_shape!r} and "
+            f"{axes!r}: give e.g. axes=[-1]"
+        )
+    given = normalized_shape if axes is None else axes
+    items = tuple(given) if isinstance(given, Sequence | np.ndarray) else (given,)
+    rank = len(shape)
+    if axes is None:
+        if not items or tuple(shape[-len(items) :]) != items or 0 in items:
+            raise ValueError(
+                f"normalized_shape must be the last, non-empty axes of the input's shape {tuple(shape)}, got "
+                f"{items}: give e.g. {list(shape[-1:])}"
+            )
+        return tuple(range(rank - len(items), rank))
+    whole = [a for a in items if isinstance(a, int | np.integer) and not isinstance(a, bool)]
+    found = sorted({int(a) % rank for a in whole if -rank <= a < rank})
+    if not items or len(found) < len(items) or any(shape[a] == 0 for a in found):
+        raise ValueError(
+            f"axes must name non-empty axes of the input's shape {tuple(shape)}, each once, got {axes!r}: "
+            "give e.g. [-1]"
+        )
+    return tuple(found)
 
 
 def group_norm_rows(

@@ -20,9 +20,9 @@ is off by beta (|log D| LOG + 1.01 rel_D) + STEP |e| =: ee, exp(e) relatively by
 
 Last tier: beta = p / 2**q, and D**-beta is a fraction if and only if the 2**q-th root of D is one. In a
 gradient the terms are sorted into classes whose ratio (D / D')**beta is a fraction; positive radicals of
-pairwise irrational ratio are linearly independent over the rationals (Siegel 1972, "Algebraische
-Abhaengigkeit von Wurzeln", Acta Arith. 21), so the sum is a fraction exactly when no irrational class is
-left. Everything else is an interval, narrowed until it is narrow enough.
+pairwise irrational ratio are linearly independent over the rationals (proved in `surds`), so the sum is a
+fraction exactly when no irrational class is left. Everything else is an interval, narrowed until it is narrow
+enough.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ from reference.surds import rational_root
 from reference.truth import Truth
 
 Like = npt.ArrayLike
-LIMITS = 2.0**-60, 2.0**60  # with beta <= 2 no result leaves float64
+LIMITS = 2.0**-60, 2.0**60  # with beta <= SAFE no result leaves float64
+SAFE, MOST = 2.0, 64.0
+REACH = 500.0  # |log2 D| (beta + 1) beyond SAFE: with factors of 2**450 at most no product leaves float64
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def local_response_norm(
     """Certified local response normalization.
 
     Raises ValueError for a size that is no whole number >= 1, for alpha or k that are neither 0 nor within
-    2**-60 ... 2**60, for beta outside [0, 2], and for shapes and layouts that do not fit.
+    2**-60 ... 2**60, for beta outside [0, 64], above 2 also where D**(beta + 1) may leave 2**-500 ... 2**500,
+    and for shapes and layouts that do not fit.
     """
     windows = windows_of(input, size, alpha, beta, k, average, layout)
     out = np.zeros((4, *windows.x.shape))
@@ -163,7 +166,7 @@ def windows_of(
         raise ValueError(f"size must be a whole number >= 1, got {size!r}: give e.g. 5")
     if not isinstance(average, bool | np.bool_):
         raise ValueError(f"average must be True or False, got {average!r}: True divides alpha by size")
-    for value, name, low, high in ((alpha, "alpha", *LIMITS), (k, "k", *LIMITS), (beta, "beta", 0.0, 2.0)):
+    for value, name, low, high in ((alpha, "alpha", *LIMITS), (k, "k", *LIMITS), (beta, "beta", 0.0, MOST)):
         if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
             raise ValueError(f"{name} must be a number, got {value!r}: give e.g. 1.0")
         if value != 0 and not low <= value <= high:
@@ -171,7 +174,21 @@ def windows_of(
     scale = Fraction(float(alpha)) / (size if average else 1)
     axes = (*(a for a in range(x.ndim) if a != channel), channel)
     rows = np.ascontiguousarray(x.transpose(axes)).reshape(-1, x.shape[channel])
+    if beta > SAFE:
+        _check_reach(rows, float(scale) * int(size), float(beta), float(k))
     return Windows(rows, axes, x.shape, int(size), scale, float(beta), float(k))
+
+
+def _check_reach(rows: Single, scale: float, beta: float, k: float) -> None:
+    """A steep power must stay in range: D lies between k and k + a size max x**2."""
+    sizes = np.abs(rows[np.isfinite(rows)]).astype(np.float64)
+    largest = k + scale * float(sizes.max(initial=0.0)) ** 2
+    most = max(abs(float(np.log2(d))) if d > 0.0 else np.inf for d in (k, largest))
+    if most * (beta + 1.0) > REACH:
+        raise ValueError(
+            f"beta must be at most {SAFE}, or D**(beta + 1) within 2**-{REACH:g}..2**{REACH:g} for D from k "
+            f"to k + alpha * max(x)**2, got beta {beta!r}, k {k!r} and D up to {largest:g}: scale the input"
+        )
 
 
 def _refined(terms: list[tuple[Fraction, Fraction]], beta: float, bits: int) -> tuple[Fraction, Fraction]:

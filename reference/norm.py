@@ -63,14 +63,20 @@ def batch_norm(
 
 def layer_norm(
     input: Like,
-    normalized_shape: Any,
+    normalized_shape: Any = None,
     weight: Like | None = None,
     bias: Like | None = None,
     *,
     eps: float = 1e-5,
+    axes: Any = None,
 ) -> Truth:
-    """Certified layer normalization over the last axes, `normalized_shape`, also the weight's shape."""
-    return certify_rows(layer_norm_rows(input, normalized_shape, weight, bias), check_eps(eps))
+    """Certified layer normalization over the last axes, `normalized_shape`, or over any `axes`.
+
+    One of the two is given: normalized_shape, the sizes of the last axes, as in
+    torch.nn.functional.layer_norm; or axes, one or several axes of the input, as in Keras'
+    LayerNormalization(axis=...). Weight and bias have the shape of those axes, in the input's order.
+    """
+    return certify_rows(layer_norm_rows(input, normalized_shape, weight, bias, axes=axes), check_eps(eps))
 
 
 def group_norm(
@@ -99,13 +105,19 @@ def instance_norm(
 
 
 def rms_norm(
-    input: Like, normalized_shape: Any, weight: Like | None = None, *, eps: float = 2.0**-23
+    input: Like,
+    normalized_shape: Any = None,
+    weight: Like | None = None,
+    *,
+    eps: float = 2.0**-23,
+    axes: Any = None,
 ) -> Truth:
-    """Certified root-mean-square normalization, x / sqrt(mean(x**2) + eps) * weight, over the last axes.
+    """Certified root-mean-square normalization, x / sqrt(mean(x**2) + eps) * weight.
 
-    The default eps is the spacing of float32 at 1, as in torch.nn.functional.rms_norm.
+    Over the last axes, `normalized_shape`, or over any `axes`, as `layer_norm`. The default eps is the
+    spacing of float32 at 1, as in torch.nn.functional.rms_norm.
     """
-    return certify_rows(rms_norm_rows(input, normalized_shape, weight), check_eps(eps))
+    return certify_rows(rms_norm_rows(input, normalized_shape, weight, axes=axes), check_eps(eps))
 
 
 def check_eps(eps: float) -> float:

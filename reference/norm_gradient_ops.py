@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from reference import grouped, norm_gradients, plain_statistics
-from reference.norm_gradients import trailing
+from reference.norm_gradients import normalized_sizes
 from reference.op import Op
 from reference.truth import Truth
 
 Names = tuple[str, ...]
 Rows = Callable[..., grouped.Grouped]
 _RUNNING = ("running_mean", "running_var")
+_LAYER = ("normalized_shape", "axes")  # one of them
 _BOTH = ("grad_output", "input")
 
 
@@ -33,8 +34,10 @@ def _input_grad(truth: Callable[..., Truth], rows: Rows, params: Names, optional
 
 def _weight_grad(truth: Callable[..., Truth], rows: Rows, params: Names, optional: Names, eps: float) -> Op:
     def shape(given: dict[str, Any]) -> tuple[int, ...]:
-        if "normalized_shape" in given:
-            return trailing(given["normalized_shape"])
+        if "axes" in params:
+            return normalized_sizes(
+                np.shape(given["input"]), given.get("normalized_shape"), given.get("axes")
+            )
         return (int(np.shape(given["input"])[-1 if given.get("layout") == "NHWC" else 1]),)
 
     def plain(grad_output: Any, eps: float = eps, **given: Any) -> npt.NDArray[np.float32]:
@@ -48,8 +51,9 @@ def _weight_grad(truth: Callable[..., Truth], rows: Rows, params: Names, optiona
 
 def _bias_grad(truth: Callable[..., Truth], params: Names) -> Op:
     def axes(shape: tuple[int, ...], given: dict[str, Any]) -> list[int]:
-        if "normalized_shape" in given:
-            return list(range(len(shape) - len(trailing(given["normalized_shape"]))))
+        if "axes" in params:
+            within = grouped.normalized_axes(shape, given.get("normalized_shape"), given.get("axes"))
+            return [a for a in range(len(shape)) if a not in within]
         channel = len(shape) - 1 if given.get("layout") == "NHWC" else 1
         return [a for a in range(len(shape)) if a != channel]
 
@@ -65,7 +69,7 @@ def _bias_grad(truth: Callable[..., Truth], params: Names) -> Op:
 
 
 def _needed(params: Names) -> Names:
-    return tuple(name for name in params if name in ("normalized_shape", "num_groups"))
+    return tuple(name for name in params if name == "num_groups")
 
 
 def _family(name: str, rows: Rows, params: Names, running: Names = (), eps: float = 1e-5) -> tuple[Op, ...]:
@@ -78,14 +82,14 @@ def _family(name: str, rows: Rows, params: Names, running: Names = (), eps: floa
     of_bias = getattr(norm_gradients, f"{name}_bias_grad", None)
     if of_bias is None:
         return made
-    kept = tuple(p for p in params if p in ("layout", "normalized_shape"))
+    kept = tuple(p for p in params if p in ("layout", *_LAYER))
     return (*made, _bias_grad(of_bias, kept))
 
 
 OPS = (
     *_family("batch_norm", grouped.batch_norm_rows, ("training", "layout"), _RUNNING),
-    *_family("layer_norm", grouped.layer_norm_rows, ("normalized_shape",)),
+    *_family("layer_norm", grouped.layer_norm_rows, _LAYER),
     *_family("group_norm", grouped.group_norm_rows, ("num_groups", "layout")),
     *_family("instance_norm", grouped.instance_norm_rows, ("layout",)),
-    *_family("rms_norm", grouped.rms_norm_rows, ("normalized_shape",), eps=2.0**-23),
+    *_family("rms_norm", grouped.rms_norm_rows, _LAYER, eps=2.0**-23),
 )

@@ -20,6 +20,7 @@ grad_output of another shape than the input.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from reference.grouped import (
     group_norm_rows,
     instance_norm_rows,
     layer_norm_rows,
+    normalized_axes,
     rms_norm_rows,
 )
 from reference.norm import check_eps
@@ -77,24 +79,33 @@ def batch_norm_bias_grad(grad_output: Like, *, layout: str = "NCHW") -> Truth:
 
 
 def layer_norm_input_grad(
-    grad_output: Like, input: Like, normalized_shape: Any, weight: Like | None = None, *, eps: float = 1e-5
+    grad_output: Like,
+    input: Like,
+    normalized_shape: Any = None,
+    weight: Like | None = None,
+    *,
+    eps: float = 1e-5,
+    axes: Any = None,
 ) -> Truth:
     """Certified dx of `reference.layer_norm`."""
-    return input_gradient(layer_norm_rows(input, normalized_shape, weight), grad_output, check_eps(eps))
+    rows = layer_norm_rows(input, normalized_shape, weight, axes=axes)
+    return input_gradient(rows, grad_output, check_eps(eps))
 
 
 def layer_norm_weight_grad(
-    grad_output: Like, input: Like, normalized_shape: Any, *, eps: float = 1e-5
+    grad_output: Like, input: Like, normalized_shape: Any = None, *, eps: float = 1e-5, axes: Any = None
 ) -> Truth:
-    """Certified dw of `reference.layer_norm`, summed over the leading axes."""
-    rows = layer_norm_rows(input, normalized_shape)
-    return weight_gradient(rows, grad_output, check_eps(eps), trailing(normalized_shape))
+    """Certified dw of `reference.layer_norm`, summed over the axes that are not normalized."""
+    rows = layer_norm_rows(input, normalized_shape, axes=axes)
+    shape = normalized_sizes(rows.shape, normalized_shape, axes)
+    return weight_gradient(rows, grad_output, check_eps(eps), shape)
 
 
-def layer_norm_bias_grad(grad_output: Like, normalized_shape: Any) -> Truth:
-    """Certified db of `reference.layer_norm`: the sum over the leading axes."""
-    rows = layer_norm_rows(operand(grad_output, "grad_output"), normalized_shape)
-    return sum_(rows.x, dim=0).arranged(lambda a: a.reshape(trailing(normalized_shape)))
+def layer_norm_bias_grad(grad_output: Like, normalized_shape: Any = None, *, axes: Any = None) -> Truth:
+    """Certified db of `reference.layer_norm`: the sum over the axes that are not normalized."""
+    rows = layer_norm_rows(operand(grad_output, "grad_output"), normalized_shape, axes=axes)
+    shape = normalized_sizes(rows.shape, normalized_shape, axes)
+    return sum_(rows.x, dim=0).arranged(lambda a: a.reshape(shape))
 
 
 def group_norm_input_grad(
@@ -149,21 +160,24 @@ def instance_norm_bias_grad(grad_output: Like, *, layout: str = "NCHW") -> Truth
 def rms_norm_input_grad(
     grad_output: Like,
     input: Like,
-    normalized_shape: Any,
+    normalized_shape: Any = None,
     weight: Like | None = None,
     *,
     eps: float = 2.0**-23,
+    axes: Any = None,
 ) -> Truth:
     """Certified dx of `reference.rms_norm`."""
-    return input_gradient(rms_norm_rows(input, normalized_shape, weight), grad_output, check_eps(eps))
+    rows = rms_norm_rows(input, normalized_shape, weight, axes=axes)
+    return input_gradient(rows, grad_output, check_eps(eps))
 
 
 def rms_norm_weight_grad(
-    grad_output: Like, input: Like, normalized_shape: Any, *, eps: float = 2.0**-23
+    grad_output: Like, input: Like, normalized_shape: Any = None, *, eps: float = 2.0**-23, axes: Any = None
 ) -> Truth:
-    """Certified dw of `reference.rms_norm`, summed over the leading axes."""
-    rows = rms_norm_rows(input, normalized_shape)
-    return weight_gradient(rows, grad_output, check_eps(eps), trailing(normalized_shape))
+    """Certified dw of `reference.rms_norm`, summed over the axes that are not normalized."""
+    rows = rms_norm_rows(input, normalized_shape, axes=axes)
+    shape = normalized_sizes(rows.shape, normalized_shape, axes)
+    return weight_gradient(rows, grad_output, check_eps(eps), shape)
 
 
 def _channel_sums(grad_output: Like, layout: str) -> Truth:
@@ -171,6 +185,6 @@ def _channel_sums(grad_output: Like, layout: str) -> Truth:
     return sum_(gradient, dim=[a for a in range(gradient.ndim) if a != channel])
 
 
-def trailing(normalized_shape: Any) -> tuple[int, ...]:
-    """normalized_shape, an integer or several, as a tuple."""
-    return tuple(int(n) for n in np.atleast_1d(normalized_shape))
+def normalized_sizes(shape: Sequence[int], normalized_shape: Any, axes: Any) -> tuple[int, ...]:
+    """The weight's shape, for an input of this one."""
+    return tuple(int(shape[a]) for a in normalized_axes(shape, normalized_shape, axes))

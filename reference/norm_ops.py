@@ -26,12 +26,13 @@ def _normalization(
         found = rows(**{name: value for name, value in keywords.items() if name not in ("eps", "momentum")})
         return 1 if found.given is not None else int(found.x.shape[1])
 
-    needed = tuple(name for name in params if name in ("normalized_shape", "num_groups"))
+    needed = tuple(name for name in params if name == "num_groups")
     known = (*params, "eps")
     return Op(truth.__name__, truth, plain_form, row_terms, ("input",), optional, known, needed, rows, eps)
 
 
 _AFFINE = ("weight", "bias")
+_LAYER = ("normalized_shape", "axes")  # one of them
 _BATCH = (*_AFFINE, "running_mean", "running_var")
 
 OPS = (
@@ -42,19 +43,10 @@ OPS = (
         _BATCH,
         ("training", "momentum", "layout"),
     ),
-    _normalization(
-        norm.layer_norm, plain.layer_norm, grouped.layer_norm_rows, _AFFINE, ("normalized_shape",)
-    ),
+    _normalization(norm.layer_norm, plain.layer_norm, grouped.layer_norm_rows, _AFFINE, _LAYER),
     _normalization(
         norm.group_norm, plain.group_norm, grouped.group_norm_rows, _AFFINE, ("num_groups", "layout")
     ),
     _normalization(norm.instance_norm, plain.instance_norm, grouped.instance_norm_rows, _AFFINE, ("layout",)),
-    _normalization(
-        norm.rms_norm,
-        plain.rms_norm,
-        grouped.rms_norm_rows,
-        ("weight",),
-        ("normalized_shape",),
-        eps=2.0**-23,
-    ),
+    _normalization(norm.rms_norm, plain.rms_norm, grouped.rms_norm_rows, ("weight",), _LAYER, eps=2.0**-23),
 )

@@ -86,3 +86,25 @@ def padded(x: Single, pads: Pads, last: bool, mode: str = "zeros") -> Single:
         return x
     widths = [(0, 0), *pads, (0, 0)] if last else [(0, 0), (0, 0), *pads]
     return cast("Single", np.pad(x, widths, mode=MODES[mode]))
+
+
+def copies(size: int, pad: tuple[int, int], mode: str) -> list[tuple[int, int, tuple[int, ...]]]:
+    """Where the padding of one axis puts its elements: the adjoint of `padded`.
+
+    Each (begin, end, shifts) says that every element i of begin <= i < end is found at i + shift of the
+    padded axis, for each of the shifts and nowhere else. The stretches follow one another and are all the
+    elements.
+    """
+    if mode == "zeros" or not any(pad):
+        return [(0, size, (pad[0],))]
+    source = np.pad(np.arange(size), pad, mode=MODES[mode])
+    found: list[tuple[int, int, tuple[int, ...]]] = []
+    places = np.argsort(source, kind="stable")
+    ends = np.cumsum(np.bincount(source, minlength=size))
+    for i, at in enumerate(np.split(places, ends[:-1])):
+        shifts = tuple((at - i).tolist())
+        if found and found[-1][2] == shifts:
+            found[-1] = (found[-1][0], i + 1, shifts)
+        else:
+            found.append((i, i + 1, shifts))
+    return found

@@ -115,14 +115,15 @@ def batch_norm(
 
 def layer_norm(
     input: Like,
-    normalized_shape: Any,
+    normalized_shape: Any = None,
     weight: Like | None = None,
     bias: Like | None = None,
     *,
     eps: float = 1e-5,
+    axes: Any = None,
 ) -> Single:
-    """See `plain_rows`."""
-    return plain_rows(layer_norm_rows(input, normalized_shape, weight, bias), eps)
+    """See `plain_rows`; the elements of a row are taken in the input's order."""
+    return plain_rows(layer_norm_rows(input, normalized_shape, weight, bias, axes=axes), eps)
 
 
 def group_norm(
@@ -151,10 +152,15 @@ def instance_norm(
 
 
 def rms_norm(
-    input: Like, normalized_shape: Any, weight: Like | None = None, *, eps: float = 2.0**-23
+    input: Like,
+    normalized_shape: Any = None,
+    weight: Like | None = None,
+    *,
+    eps: float = 2.0**-23,
+    axes: Any = None,
 ) -> Single:
     """See `plain_rows`; the mean is 0."""
-    return plain_rows(rms_norm_rows(input, normalized_shape, weight), eps)
+    return plain_rows(rms_norm_rows(input, normalized_shape, weight, axes=axes), eps)
 
 
 def plain_rows(rows: Grouped, eps: float) -> Single:

@@ -15,6 +15,7 @@ from reference.scheme import Plan
 Names = tuple[str, ...]
 
 _WINDOW = ("stride", "padding", "dilation", "groups", "layout")
+_PADDED = (*_WINDOW, "padding_mode")
 _TRANSPOSED = (*_WINDOW, "output_padding", "output_shape")
 _POOL = ("kernel_size", "stride", "padding", "ceil_mode", "layout")
 
@@ -46,8 +47,8 @@ def _convolutions(axes: int) -> tuple[Op, ...]:
     by_weight, by_input = ("grad_output", "weight"), ("grad_output", "input")
     both, bias = ("input", "weight"), ("bias",)
     plans = (
-        (direct, partial(conv_gradients.conv_input_grad_plan, axes), by_weight, sized, _WINDOW),
-        (direct, partial(conv_gradients.conv_weight_grad_plan, axes), by_input, weighed, _WINDOW),
+        (direct, partial(conv_gradients.conv_input_grad_plan, axes), by_weight, sized, _PADDED),
+        (direct, partial(conv_gradients.conv_weight_grad_plan, axes), by_input, weighed, _PADDED),
         (
             transposed,
             partial(conv_gradients.conv_transpose_input_grad_plan, axes),
@@ -73,7 +74,7 @@ def _convolutions(axes: int) -> tuple[Op, ...]:
             lambda **given: forward(**given).terms,
             both,
             bias,
-            (*_WINDOW, "padding_mode"),
+            _PADDED,
         ),
         _op(transposed, partial(conv_transpose_plan, axes), both, _TRANSPOSED, optional=bias),
         *(

@@ -3,9 +3,16 @@
 A surd sum is sum c_i sqrt(d_i) with fractions c_i and d_i >= 0; a rational term has d = 1. Each root is taken
 in integers, floor(sqrt(c**2 d 4**q)) 2**-q, so n terms are known within n 2**-q and a larger q narrows them.
 That ends only where the sum is irrational. Roots of different square classes (d_i / d_j not the square of a
-fraction) are linearly independent over the rationals (Besicovitch 1940, "On the linear independence of
-fractional powers of integers", J. London Math. Soc. 15), so after adding up each class the sum is rational
+fraction) are linearly independent over the rationals, so after adding up each class the sum is rational
 exactly when no irrational class is left, and zero exactly when no class is.
+
+Proof, for radicals of any degree: real numbers r_i > 0, a power of each a fraction, no ratio of two a
+fraction. If c_1 r_1 + ... + c_n r_n = 0 with fractions c_i, none of them 0, and n > 1, then c_1 + c_2 s_2 +
+... + c_n s_n = 0, where s_i = r_i / r_1 > 0 is irrational and s_i**m is a fraction for some m. Let X**e + ...
++ a_0 be the minimal polynomial of s = s_i. It divides X**m - s**m, so its e roots all have the absolute value
+s, and |a_0| = s**e is a fraction. So s is a root of X**e - s**e, which therefore is the minimal polynomial;
+as e > 1 its roots add up to 0, and so the trace of s is 0 in every number field that holds it. The trace of
+the whole sum in a field of degree N that holds all s_i is then N c_1 = 0: a contradiction.
 """
 
 from __future__ import annotations

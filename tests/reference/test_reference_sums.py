@@ -98,6 +98,14 @@ def problems(draw, transposed=False):
 
 
 MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+def possible(mode, x_shape, pads):
+    """The mode, or one that may pad by more than there is."""
+    most = min(x_shape[2:]) - (mode == "reflect")
+    return "replicate" if mode in ("reflect", "circular") and max(map(max, pads)) > most else mode
+
+
 LAYOUT_NAMES = {1: ("NCL", "NLC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
 
 
@@ -132,9 +140,7 @@ def checked(contradictions, truth, exact, magnitudes=None):
 @given(problems(), st.booleans(), st.booleans(), st.sampled_from(MODES))
 def test_convolutions(data, contradictions, problem, biased, last, mode):
     axes, (x_shape, w_shape), kinds, rng, params, pads = problem
-    most = min(x_shape[2:]) - (mode == "reflect")
-    if mode in ("reflect", "circular") and max(map(max, pads)) > most:
-        mode = "replicate"
+    mode = possible(mode, x_shape, pads)
     windows = params["stride"], pads, params["dilation"]
     incidences = Incidences(x_shape, w_shape, *windows, params["groups"], mode)
     x, w = data(kinds[0], x_shape, rng), data(kinds[1], w_shape, rng)
@@ -147,15 +153,17 @@ def test_convolutions(data, contradictions, problem, biased, last, mode):
     checked(contradictions, back(truth) if last else truth, exact, sizes)
 
 
-@SETTINGS
-@given(problems(), st.booleans())
-def test_gradients_of_convolutions(data, contradictions, problem, last):
+@settings(max_examples=80, deadline=None)
+@given(problems(), st.booleans(), st.sampled_from(MODES))
+def test_gradients_of_convolutions(data, contradictions, problem, last, mode):
     axes, (x_shape, w_shape), kinds, rng, params, pads = problem
-    incidences = Incidences(x_shape, w_shape, params["stride"], pads, params["dilation"], params["groups"])
+    mode = possible(mode, x_shape, pads)
+    windows = params["stride"], pads, params["dilation"]
+    incidences = Incidences(x_shape, w_shape, *windows, params["groups"], mode)
     x, w = data(kinds[0], x_shape, rng), data(kinds[1], w_shape, rng)
     g = data(kinds[1], incidences.y_shape, rng)
     to_x, to_w = (moved, moved_weight) if last else (lambda a: a,) * 2
-    params = params | {"layout": LAYOUT_NAMES[axes][last]}
+    params = params | {"padding_mode": mode, "layout": LAYOUT_NAMES[axes][last]}
     truth = reference.evaluate(
         f"conv{axes}d_input_grad",
         {"grad_output": to_x(g), "weight": to_w(w)},

@@ -172,7 +172,7 @@ def exact_response(x, dy, size, alpha, beta, k, average):
     st.integers(1, 5),
     st.sampled_from(["uniform", "normal", "integers", "zeros", "cancelling"]),
     st.sampled_from([1e-4, 1.0, 3.0, 0.0]),
-    st.sampled_from([0.75, 0.5, 1.0, 0.0, 0.1, 2.0]),
+    st.sampled_from([0.75, 0.5, 1.0, 0.0, 0.1, 2.0, 2.5, 5.0, 17.3]),
     st.sampled_from([1.0, 2.0, 0.5]),
     st.booleans(),
     st.integers(0, 2**32),
@@ -247,6 +247,33 @@ def test_local_response_at_the_edges_of_the_range():
                 assert abs(number - value - residual) <= bound + abs(number) * PRECISE
 
 
+def test_steep_powers_at_the_edges_of_their_range():
+    """D**(beta + 1) from 2**-490 to 2**490, with the smallest and the largest gradients."""
+    tiny, vast = np.float32(1e-45), np.float32(3e38)
+    for x, k, beta in ((1.0, 2.0**-60, 7.1), (1.5, 2.0**60, 7.1), (2.0**25, 1.0, 8.7), (0.5, 2.0**-7, 64.0)):
+        for g in (tiny, vast):
+            row = np.float32([x, -x / 3])
+            params = {"alpha": 2.0**-60 if k < 1 else 1.0, "beta": beta, "k": k}
+            forward = lrn.local_response_norm(row[None], 2, **params)
+            back = lrn.local_response_norm_input_grad(np.full((1, 2), g), row[None], 2, **params)
+            exact = exact_response(row, [g, g], 2, params["alpha"], beta, k, True)
+            for truth, numbers in zip((forward, back), exact, strict=True):
+                single = truth.round().ravel()
+                for i, number in enumerate(numbers):
+                    if number == 0:  # the oracle sees nothing below 2**-700
+                        assert abs(single[i]) == 0
+                        continue
+                    parts = [
+                        Fraction(float(a.ravel()[i])) for a in (truth.value, truth.residual, truth.bound)
+                    ]
+                    assert abs(number - parts[0] - parts[1]) <= parts[2] + abs(number) * PRECISE
+                    assert np.signbit(single[i]) == (number < 0)
+                    if abs(number) < 2**127:
+                        assert single[i] == np.float32(float(number))
+                    elif abs(number) > 2**128:
+                        assert np.isinf(single[i])
+
+
 def test_local_response_of_what_is_not_finite():
     inf, nan = np.inf, np.nan
     x = np.float32([[1, 2, inf, 3, 4, 5]])
@@ -289,6 +316,10 @@ BAD = [
     (lambda: lrn.local_response_norm(X, 0), "size"),
     (lambda: lrn.local_response_norm(X, 2.0), "size"),
     (lambda: lrn.local_response_norm(X, 3, beta=-1.0), "beta"),
+    (lambda: lrn.local_response_norm(X, 3, beta=64.5), "beta"),
+    (lambda: lrn.local_response_norm(X, 3, beta=2.5, k=0.0), "beta must be at most 2.0"),
+    (lambda: lrn.local_response_norm(X * np.float32(1e30), 3, alpha=1.0, beta=3.0), "scale the input"),
+    (lambda: lrn.local_response_norm_input_grad(X, X, 3, beta=60.0, k=2.0**-10), "beta must be at most"),
     (lambda: lrn.local_response_norm(X, 3, alpha="a"), "alpha"),
     (lambda: lrn.local_response_norm(X, 3, k=float("nan")), "k must"),
     (lambda: lrn.local_response_norm(X, 3, average=1), "average"),
