@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 VARIANTS = ("data", "probe", "width")
 SUITES = ("default", "smoke")
+ORDER_SUITES = (*SUITES, "sums")
+"""Suites whose orders can be revealed: also sums that are not scored."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,10 @@ def _plain(array: Array) -> list[Any]:
     return [list(array.shape), array.recipe, dict(array.arguments)]
 
 
-def load_suite(name: str) -> tuple[Case, ...]:
+def load_suite(name: str, known: Iterable[str] = SUITES) -> tuple[Case, ...]:
     """Return the cases of a built-in suite, in order.  Raises `UserError` for an unknown name."""
-    if name not in SUITES:
-        raise UserError(f"a suite is one of {', '.join(SUITES)}; got {name!r}; choose one of these")
+    if name not in known:
+        raise UserError(f"a suite is one of {', '.join(known)}; got {name!r}; choose one of these")
     module = importlib.import_module(f"precision.suites.{name}")
     cases: tuple[Case, ...] = module.CASES
     return cases

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from precision.capture import write_atomically
-from precision.cases import load_suite, select_cases
+from precision.cases import ORDER_SUITES, load_suite, select_cases
 from precision.errors import CannotRun, UserError
 from precision.live import KernelError
 from precision.modes import select_modes
@@ -81,7 +81,7 @@ def reveal(
 def _suite(suite: str, output: Path, cases: str | None, modes: str | None, table: bool) -> int:
     from precision.reveal_suite import as_json, as_markdown, has_order, reveal_suite
 
-    chosen = [case for case in select_cases(load_suite(suite), cases) if has_order(case)]
+    chosen = [case for case in select_cases(load_suite(suite, ORDER_SUITES), cases) if has_order(case)]
     wanted = select_modes(modes or "*.cpu,*.cpu.*")
     with progress("reveal", len(chosen) * len(wanted)) as advance:
         found, details = reveal_suite(chosen, wanted, lambda mode, case: advance(f"{mode} {case}"))

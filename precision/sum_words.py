@@ -62,7 +62,9 @@ def _names(kernel: SumKernel) -> list[str]:
         return ["output channel", "input channel", *(f"kernel{name}" for name in _SPACE[rank - 2])]
     if kernel.op.startswith(("conv", "avg_pool")) and rank >= 3:
         return ["image", "channel", *(name.strip() or "element" for name in _SPACE[rank - 2])]
-    return [f"axis {axis}" for axis in range(rank)]
+    if rank == 2:
+        return ["row", "column"]
+    return [f"index of axis {axis}," for axis in range(rank)]
 
 
 def _numbers(found: npt.NDArray[np.intp]) -> str:
