@@ -78,7 +78,7 @@ def blocks() -> dict[str, str]:
         f"`{one['kernels']}` and TensorFlow `{two['kernels']}`; PyTorch in channels_last runs "
         f"`{rows.loc['torch.cpu.channels_last', 'kernels']}` and gives "
         f"{_same(rows, 'torch.cpu.channels_last', 'tensorflow.cpu')}. "
-        "(In which order each kernel adds is not proved here.)"
+        "(In which order each kernel adds, proved bit for bit: [docs/orders.md](docs/orders.md).)"
     )
     return {"example": example, "table": f"```text\n$ {COMMAND}\n{sink.getvalue().rstrip()}\n```"}
 

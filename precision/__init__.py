@@ -4,4 +4,21 @@
 worker processes, and the report's libraries only when a report is written.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from precision.order_search import reveal, reveal_run
+
 __version__ = "0.1.0"
+__all__ = ["reveal", "reveal_run"]
+
+
+def __getattr__(name: str) -> Any:
+    # Late: these need numba, which takes a second.
+    if name in __all__:
+        from precision import order_search
+
+        return getattr(order_search, name)
+    raise AttributeError(f"module 'precision' has no attribute {name!r}")

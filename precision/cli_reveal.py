@@ -53,7 +53,7 @@ def reveal(
         raise UserError("an op or --suite is needed, and not both; e.g. precision reveal conv2d --shape …")
     if suite is not None:
         return _suite(suite, output, cases, modes, table)
-    from precision.reveal import reveal as reveal_op
+    from precision.order_search import reveal as reveal_op
 
     try:
         found = reveal_op(str(op), mode, shapes=_shapes(shape or []), params=_params(param or []))

@@ -14,7 +14,7 @@ from precision.errors import CannotRun
 from precision.live import KernelError, Live
 from precision.modes import Mode
 from precision.norm_reveal import RevealedNorm, reveal_norm
-from precision.reveal import reveal_live
+from precision.order_search import reveal_live
 from precision.revealed import Revealed
 from reference.sum_plans import PLANS
 

@@ -22,7 +22,7 @@ from precision.errors import CannotRun
 from precision.live import KernelError, Live
 from precision.modes import MODES, Mode
 from precision.requirements import cpu_model, missing
-from precision.reveal import reveal, reveal_live
+from precision.order_search import reveal, reveal_live
 from precision.revealed import Revealed
 
 EACH = 40

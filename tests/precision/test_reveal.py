@@ -10,7 +10,7 @@ import pytest
 
 from precision.errors import UserError
 from precision.live import KernelError, Live
-from precision.reveal import reveal, reveal_run
+from precision.order_search import reveal, reveal_run
 from precision.sum_kernel import SumKernel
 from reference import evaluate
 from reference.orders import blocked, kahan_sum_products, pairwise, sequential
