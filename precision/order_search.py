@@ -21,8 +21,8 @@ from precision.join_probe import assemble
 from precision.live import KernelError, Live
 from precision.operand_probe import operand_formats
 from precision.order_probe import LIMIT, MASK, NoTree, masks, reveal_order
-from precision.order_tests import Trial, accepted, agreement, clusters, evaluated, finals, fresh, trials
-from precision.revealed import Revealed, TreeClass
+from precision.order_tests import Trial, accepted, agreement, clusters, finals, fresh, trials
+from precision.revealed import Revealed, TreeClass, evaluated
 from precision.sum_kernel import Run, SumKernel, SumPart
 from precision.sum_words import leaf_axes, where_in_words
 from precision.transform_probe import recognised, winograd_variant

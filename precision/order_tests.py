@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from precision.revealed import DIVIDED, MULTIPLIED, PLAIN
+from precision.revealed import DIVIDED, MULTIPLIED, PLAIN, evaluated
 from precision.sum_kernel import SumKernel, SumPart
-from reference.scheme import Indices
 from reference.tree import SummationTree
 
 Float32 = npt.NDArray[np.float32]
@@ -110,20 +109,6 @@ def clusters(part: SumPart, rng: np.random.Generator) -> Numbers | None:
 def finals(kernel: SumKernel) -> tuple[str, ...]:
     """What may follow the sum."""
     return (PLAIN,) if kernel.divisor is None else (DIVIDED, MULTIPLIED)
-
-
-def evaluated(
-    part: SumPart, tree: SummationTree, final: str, arrays: Arrays, positions: Indices | None = None
-) -> Float32:
-    """(channels, positions): the outputs as the tree gives them."""
-    sums = part.replay(tree, arrays, positions)
-    if final == PLAIN or part.kernel.divisor is None:
-        return sums
-    divisor = part.output(part.kernel.divisor)
-    divisor = divisor if positions is None else divisor[:, positions]
-    if final == DIVIDED:
-        return np.asarray(sums / divisor.astype(np.float32), np.float32)
-    return np.asarray(sums * (np.float32(1.0) / divisor.astype(np.float32)), np.float32)
 
 
 def agreement(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from precision.sum_kernel import SumKernel
+from precision.sum_kernel import SumKernel, SumPart
+from reference.scheme import Indices
 from reference.tree import SummationTree
 from reference.tree_bounds import depth_statistics
 from reference.tree_words import describe
@@ -29,6 +30,24 @@ class TreeClass:
     """In words: all outputs, channels 480 to 511, …"""
     final: str = PLAIN
     """What follows the sum: nothing, or how a mean divides it."""
+
+
+def evaluated(
+    part: SumPart,
+    tree: SummationTree,
+    final: str,
+    arrays: Mapping[str, Float32],
+    positions: Indices | None = None,
+) -> Float32:
+    """(channels, positions): the outputs as a tree and what follows it give them."""
+    sums = part.replay(tree, arrays, positions)
+    if final == PLAIN or part.kernel.divisor is None:
+        return sums
+    divisor = part.output(part.kernel.divisor)
+    divisor = divisor if positions is None else divisor[:, positions]
+    if final == DIVIDED:
+        return np.asarray(sums / divisor.astype(np.float32), np.float32)
+    return np.asarray(sums * (np.float32(1.0) / divisor.astype(np.float32)), np.float32)
 
 
 @dataclass(frozen=True)
@@ -76,12 +95,38 @@ class Revealed:
             return next(iter(texts))
         return "; ".join(f"{' and '.join(dict.fromkeys(where))}: {text}" for text, where in texts.items())
 
+    def replay(self, arrays: Mapping[str, Float32]) -> Float32:
+        """Every output as its own order gives it, in float32; NaN where no order is known.
+
+        arrays: the op's.  Raises ValueError for arrays of other shapes than the order was revealed for.
+        """
+        return self._by_class(
+            arrays, np.float32(np.nan), lambda part, each: evaluated(part, each.tree, each.final, arrays)
+        )
+
     def bound(self, arrays: Mapping[str, Float32]) -> npt.NDArray[np.float64]:
         """A rigorous bound of every output's error, from its own order; infinite where no order is known.
 
-        arrays: the op's.  The error is that of the sum; a mean's division adds half an ulp of the result.
-        Raises ValueError for arrays of other shapes than the order was revealed for.
+        arrays: the op's.  The error is that of the sum of products of the factors as the kernel rounds them;
+        a mean's division adds an ulp of the result.  Raises ValueError as `replay`.
         """
+
+        def bounded(part: SumPart, each: TreeClass) -> npt.NDArray[np.float64]:
+            bound = part.bound(each.tree, arrays)
+            if part.kernel.divisor is None:
+                return bound
+            bound = bound / part.output(part.kernel.divisor)
+            result = np.abs(evaluated(part, each.tree, each.final, arrays).astype(np.float64))
+            return np.asarray(bound * (1.0 + 2.0**-22) + result * 2.0**-23 + 2.0**-149)
+
+        return self._by_class(arrays, np.float64(np.inf), bounded)
+
+    def _by_class(
+        self,
+        arrays: Mapping[str, Float32],
+        unknown: np.floating[Any],
+        function: Callable[[SumPart, TreeClass], npt.NDArray[Any]],
+    ) -> npt.NDArray[Any]:
         wrong = {name: np.shape(a) for name, a in arrays.items() if np.shape(a) != self.shapes.get(name)}
         if wrong or set(arrays) != set(self.shapes):
             raise ValueError(
@@ -89,16 +134,14 @@ class Revealed:
                 "reveal it again for these"
             )
         kernel = SumKernel(self.op, self.params, self.shapes, _never)
-        found = np.full(kernel.shape, np.inf)
+        found = np.full(kernel.shape, unknown)
         for part in kernel.parts:
             owner = part.output(self.owner)
-            bound = np.full(owner.shape, np.inf)
+            values = np.full(owner.shape, unknown)
             for number in np.unique(owner[owner >= 0]):
                 here = owner == number
-                bound[here] = part.bound(self.classes[number].tree, arrays)[here]
-            if kernel.divisor is not None:
-                bound = bound / part.output(kernel.divisor)
-            found.reshape(-1)[part.index] = bound
+                values[here] = function(part, self.classes[number])[here]
+            found.reshape(-1)[part.index] = values
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -133,4 +176,4 @@ class Revealed:
 
 
 def _never(arrays: Mapping[str, Float32]) -> Float32:
-    raise NotImplementedError("nothing is run to bound an error")
+    raise NotImplementedError("a kernel is not run to replay it")

@@ -97,6 +97,7 @@ def test_the_bound_of_an_order_holds_and_is_that_of_each_class():
     error = np.abs(evaluate("conv2d", arrays, PARAMS).error(run(arrays)))
     bound = found.bound(arrays)
     assert (error <= bound).all()
+    assert np.array_equal(found.replay(arrays), run(arrays))
     assert bound[:, 8:].mean() < bound[:, :8].mean() / 2
     assert (error > bound / 100).any()
     with pytest.raises(ValueError, match="reveal it again"):
