@@ -8,9 +8,9 @@
     replay     the revealed order, in float32                                replay - round(h): accumulation
     output     what the framework gave                                       output - replay: unexplained
 
-Each line is a level; a part is the difference of two neighbours.  A level that is not known is the one before: its
-part is zero.  Where no order is known, `output` takes the place of `replay`: the accumulation is then what is left, and its
-evidence says whether it is within a rigorous bound.
+Each line is a level; a part is the difference of two neighbours.  A level that is not known is the one
+before: its part is zero.  Where no order is known, `output` takes the place of `replay`: the accumulation is
+then what is left, and its evidence says whether it is within a rigorous bound.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Budget:
-    """Levels from the declared truth to the output, one more than there are causes, and what supports each part.
+    """Levels from the declared truth to the output, one more than there are causes, and the evidence of each.
 
     Raises ValueError for another number of levels or another evidence than `EVIDENCE`.
     """
@@ -91,7 +91,7 @@ class Budget:
         return self.levels[number + 1].minus(self.levels[number])
 
     def bound(self, cause: str) -> Float64:
-        """How far a part may be from the exact one: its levels' bounds, and the rounding of their difference."""
+        """How far a part may be from the exact one: its levels' bounds, and their difference's rounding."""
         number = CAUSES.index(cause)
         first, second = self.levels[number], self.levels[number + 1]
         small = np.abs(first.residual) + np.abs(second.residual) + np.abs(second.minus(first))
@@ -105,8 +105,8 @@ class Budget:
     def table(self) -> list[dict[str, Any]]:
         """A row for each cause: share of the error's energy <part, error>/<error, error>, figures in ulp.
 
-        The shares add up to 1, but for roundings of the last digits; all are 0 where there is no error.  Elements
-        that are NaN or infinite are left out.
+        The shares add up to 1, but for roundings of the last digits; all are 0 where there is no error.
+        Elements that are NaN or infinite are left out.
         """
         error = self.error
         finite = np.isfinite(error) & (self.ulp > 0)
@@ -148,12 +148,13 @@ def budget(
 ) -> Budget:
     """Split the error of `output`; each argument that is left out says that nothing happened there.
 
-    declared: the truth of the declared function; meant: of the function that was computed; rounded: of that on
-    rounded operands; formula: of another formula for it.  replay: the output by the revealed order, NaN where no order is
-    known.  worst: a rigorous bound of what adding may do (of that order, or of any).
+    declared: the truth of the declared function; meant: of the function that was computed; rounded: of that
+    on rounded operands; formula: of another formula for it.  replay: the output by the revealed order, NaN
+    where no order is known.  worst: a rigorous bound of what adding may do (of that order, or of any).
 
-    The accumulation is proved where the replay gives every bit, else bounded where all of it lies within `worst`, else
-    without evidence: then it is counted as unexplained.  Raises ValueError for shapes that differ.
+    The accumulation is proved where the replay gives every bit, else bounded where all of it lies within
+    `worst`, else without evidence: then it is counted as unexplained.  Raises ValueError for shapes that
+    differ.
     """
     levels = [Level.of_truth(declared)]
     for truth in (meant, rounded, formula):

@@ -23,10 +23,19 @@ def compiled(function: Function) -> Function:
 
     Compiled at the first call, then cached on disk; kernels are called with one set of types each.
     """
+    return _compile(function, nogil=False)
+
+
+def compiled_nogil(function: Function) -> Function:
+    """As `compiled`, and the interpreter's lock is released: threads run such kernels side by side."""
+    return _compile(function, nogil=True)
+
+
+def _compile(function: Function, *, nogil: bool) -> Function:
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = _FOLDER  # read while decorating, so nobody else's kernels are moved
     try:
-        decorate = numba.njit(cache=bool(_FOLDER), fastmath=False, error_model="numpy")
+        decorate = numba.njit(cache=bool(_FOLDER), fastmath=False, error_model="numpy", nogil=nogil)
         return cast("Function", decorate(function))
     finally:
         numba.config.CACHE_DIR = before
