@@ -82,6 +82,11 @@ class Revealed:
         return bool(self.equal) and all(share == 1.0 for share in self.equal.values())
 
     @property
+    def of_numbers(self) -> bool:
+        """Whether the op adds numbers, not products."""
+        return self.op in ("sum", "mean") or self.op.startswith("avg_pool") or self.op.endswith("_bias_grad")
+
+    @property
     def words(self) -> str:
         """The orders in words, the commonest first; the reason where there is none."""
         if not self.classes:
@@ -89,7 +94,9 @@ class Revealed:
         ranked = sorted(self.classes, key=lambda each: -each.outputs)
         texts: dict[str, list[str]] = {}
         for each in ranked:
-            text = describe(each.tree) + (f"; {each.final}" if each.final else "")
+            text = describe(each.tree, products=not self.of_numbers) + (
+                f"; {each.final}" if each.final else ""
+            )
             texts.setdefault(text, []).append(each.where)
         if len(texts) == 1:
             return next(iter(texts))
