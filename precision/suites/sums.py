@@ -10,7 +10,7 @@ from typing import Any
 from precision.cases import Case
 from precision.inputs import Array
 
-_NORMAL = ("normal", {})
+_NORMAL: tuple[str, dict[str, Any]] = ("normal", {})
 _LAYERS: tuple[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]], ...] = (
     ("3x3", (2, 64, 28, 28), (64, 64, 3, 3), {"padding": 1}),
     ("3x3-s2", (1, 64, 28, 28), (128, 64, 3, 3), {"stride": 2, "padding": 1}),
