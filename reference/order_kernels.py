@@ -252,6 +252,23 @@ def windows(x: Any, m: Any, squares: bool, window: int, out: Any) -> None:
 
 
 @compiled
+def line_lanes(x: Any, m: Any, squares: bool, fused: bool, lanes: int, width: int, out: Any) -> None:
+    """Lines of `width` terms, line i in lane i % lanes; lanes in halves, then the lines left over."""
+    acc = np.zeros(lanes, np.float32)
+    for r in range(x.shape[0]):
+        whole = x.shape[1] // width // lanes * lanes
+        acc[:] = np.float32(0.0)
+        for line in range(0, whole, lanes):
+            for j in range(width):
+                for k in range(lanes):
+                    acc[k] = _joined(acc[k], x[r, (line + k) * width + j], m[r], squares, fused)
+        total = _halved(acc, lanes)
+        for j in range(whole * width, x.shape[1]):
+            total = _joined(total, x[r, j], m[r], squares, fused)
+        out[r] = total
+
+
+@compiled
 def interleaved(x: Any, m: Any, squares: bool, streams: int, packed: Any, out: Any) -> None:
     """Terms in turn to `streams` accumulators; what does not come out even joins their sum; packed (R,): or
     not.

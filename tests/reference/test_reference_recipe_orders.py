@@ -165,6 +165,22 @@ def test_windows_and_blocks_against_plain_loops():
         assert blocks.tolist() == wanted, size
 
 
+def test_line_lanes_against_plain_loops():
+    height, width = 13, 5
+    x = hard_rows(4, height * width)
+    lines = x.reshape(4, height, width)
+    acc = np.zeros((4, 4), np.float32)
+    for first in (0, 4, 8):
+        for j in range(width):
+            acc += lines[:, first : first + 4, j]
+    wanted = (acc[:, 0] + acc[:, 2]) + (acc[:, 1] + acc[:, 3])
+    for j in range(width):
+        wanted = wanted + lines[:, 12, j]
+    place = replace(layout(4), width=width)
+    got = Order("line lanes", lanes=4).sums(x, np.zeros(4, np.float32), False, place)
+    assert np.array_equal(got, wanted)
+
+
 def test_lanes_against_plain_loops():
     x = hard_rows(5, 71)
     acc = np.zeros((5, 16), np.float32)
