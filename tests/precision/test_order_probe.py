@@ -127,6 +127,14 @@ def test_what_is_no_sum_gets_no_tree(kernel):
         assemble(kernel, reveal_order(kernel, range(20), 20), 20, False, exact=False)
 
 
+def test_an_answer_that_is_no_rounding_of_two_products_is_refused():
+    def disturbed(values, alpha):
+        return asker(sequential(20))(values, alpha) + np.float32(0.0 if alpha == 1.0 else 1e-6)
+
+    with pytest.raises(NoTree, match="no float32 sum"):
+        assemble(disturbed, reveal_order(disturbed, range(20), 20), 20, False, exact=False)
+
+
 def test_products_in_a_lower_precision_are_no_float32_sum():
     def rounded(values, alpha):
         return asker(sequential(20))((values * np.float32(alpha)).astype(np.float16).astype(np.float32), 1.0)

@@ -11,6 +11,7 @@ import pytest
 from precision.errors import UserError
 from precision.live import KernelError, Live
 from precision.order_search import reveal, reveal_run
+from precision.revealed import Revealed
 from precision.sum_kernel import SumKernel
 from reference import evaluate
 from reference.orders import blocked, kahan_sum_products, pairwise, sequential
@@ -115,6 +116,34 @@ def test_flush_and_zero_start_are_found():
     found = reveal_run(linear(tree), "linear", LINEAR, {})
     assert found.flags == {"daz": True, "ftz": True, "zero_start": True}
     assert found.proved
+
+
+def test_sums_in_double_are_found():
+    tree = replace(blocked(40, 8), accumulator="binary64")
+    found = reveal_run(linear(tree), "linear", LINEAR, {})
+    assert found.classes[0].tree.accumulator == "binary64"
+    assert found.proved
+
+
+def test_nearly_every_bit_is_no_proof():
+    assert Revealed("linear", {}, {}, equal={"uniform": 1.0, "normal": 1.0}).proved
+    assert not Revealed("linear", {}, {}, equal={"uniform": 1.0, "normal": 1.0 - 1e-9}).proved
+    assert not Revealed("linear", {}, {}).proved
+
+
+def test_taps_that_never_meet_the_input_do_not_hide_the_others():
+    shapes = {"grad_output": (1, 1, 4, 6), "input": (1, 64, 4, 6)}
+    params = {"stride": 1, "dilation": 2, "groups": 1, "padding": "same", "weight_size": [1, 64, 5, 3]}
+    kernel = SumKernel("conv2d_weight_grad", params, shapes, lambda _: None)
+    tree = sequential(kernel.parts[0].terms)
+
+    def run(arrays):
+        result = np.empty(kernel.shape, np.float32)
+        result.reshape(-1)[kernel.parts[0].index] = kernel.parts[0].replay(tree, arrays)
+        return result
+
+    found = reveal_run(run, "conv2d_weight_grad", shapes, params)
+    assert found.proved, found.reason
 
 
 def bfloat16(x):
