@@ -1,6 +1,6 @@
 """Writes docs/orders.md: how each mode adds, from a table that `precision reveal` and the benchmark measured.
 
-python docs/generate_orders.py --table DIR --bench FILE    keep new measurements, write the page
+python docs/generate_orders.py --table DIR --sums DIR --bench FILE    keep new measurements, write the page
 python docs/generate_orders.py                             write the page from the kept ones
 python docs/generate_orders.py --check                     status 1 where the page differs from them
 """
@@ -33,10 +33,12 @@ the order is part of a recipe: which formula, which sums, which rounding.
 """
 
 
-def keep(table: Path, bench: Path | None) -> None:
+def keep(table: Path, sums: Path | None, bench: Path | None) -> None:
     """Copy measurements to where the page is made from."""
     KEPT.mkdir(parents=True, exist_ok=True)
     shutil.copy(table / "orders.csv", KEPT / "orders.csv")
+    if sums is not None:
+        shutil.copy(sums / "orders.csv", KEPT / "sums.csv")
     names = ("torch", "tensorflow", "keras")
     machine = {"cpu": cpu_model(), "system": platform.system()} | {name: installed(name) for name in names}
     (KEPT / "machine.json").write_text(json.dumps(machine, indent=1) + "\n", encoding="utf-8")
@@ -58,7 +60,11 @@ def page() -> str:
     parts = [TITLE.format(machine=f"{machine['cpu']}, {named}"), _summary(table)]
     if (KEPT / "bench.json").exists():
         parts.append(_bench(json.loads((KEPT / "bench.json").read_text(encoding="utf-8"))))
-    parts += ["## Cell by cell\n", as_markdown(table)]
+    parts += ["\n## The layers of the default suite, cell by cell\n", as_markdown(table)]
+    if (KEPT / "sums.csv").exists():
+        beside = pd.read_csv(KEPT / "sums.csv")
+        parts += ["\n## Sums beside them: transposed, gradients, products, means\n", _counts(beside)]
+        parts.append(as_markdown(beside))
     return "\n".join(parts)
 
 
@@ -73,6 +79,15 @@ def _summary(table: pd.DataFrame) -> str:
             cells.append(f"{int(proved.loc[rows.index][here].sum())} of {int(here.sum())}")
         lines.append(f"| {mode} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines) + "\n"
+
+
+def _counts(table: pd.DataFrame) -> str:
+    proved = (table["equal_uniform"] == 1) & (table["equal_normal"] == 1)
+    refused = table["equal_uniform"].isna()
+    return (
+        f"{int(proved.sum())} of {len(table)} cells: every output equal bit for bit on fresh data; {int(refused.sum())} are not "
+        "offered by the framework, or no order was found, with the reason beside them.\n"
+    )
 
 
 def _bench(report: dict[str, dict[str, dict[str, float]]]) -> str:
@@ -95,11 +110,12 @@ def _bench(report: dict[str, dict[str, dict[str, float]]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--sums", type=Path)
     parser.add_argument("--bench", type=Path)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     if options.table is not None:
-        keep(options.table, options.bench)
+        keep(options.table, options.sums, options.bench)
     text = page()
     if options.check:
         return int(text != PAGE.read_text(encoding="utf-8"))
