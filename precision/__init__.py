@@ -6,19 +6,26 @@ worker processes, and the report's libraries only when a report is written.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from precision.explanation import Explanation, explain
     from precision.order_search import reveal, reveal_run
 
 __version__ = "0.1.0"
-__all__ = ["reveal", "reveal_run"]
+__all__ = ["Explanation", "explain", "reveal", "reveal_run"]
+
+_MODULES = {
+    "Explanation": "explanation",
+    "explain": "explanation",
+    "reveal": "order_search",
+    "reveal_run": "order_search",
+}
 
 
 def __getattr__(name: str) -> Any:
     # Late: these need numba, which takes a second.
-    if name in __all__:
-        from precision import order_search
-
-        return getattr(order_search, name)
+    if name in _MODULES:
+        return getattr(import_module(f"precision.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'precision' has no attribute {name!r}")

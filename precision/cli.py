@@ -12,6 +12,7 @@ from rich.console import Console
 
 from precision import __version__
 from precision.cases import load_suite, select_cases
+from precision.cli_explain import explain
 from precision.cli_reveal import reveal
 from precision.errors import UserError
 from precision.modes import select_modes
@@ -166,6 +167,7 @@ def inputs(
     return 0
 
 
+app.command()(explain)
 app.command()(reveal)
 
 

@@ -21,8 +21,8 @@ from random_sums import declaration
 from precision.errors import CannotRun
 from precision.live import KernelError, Live
 from precision.modes import MODES, Mode
-from precision.requirements import cpu_model, missing
 from precision.order_search import reveal, reveal_live
+from precision.requirements import cpu_model, missing
 from precision.revealed import Revealed
 
 EACH = 40
