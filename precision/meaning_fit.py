@@ -17,6 +17,7 @@ from precision.meaning_norm_form import NORMS
 _LOOSE_WORK, _LOOSE_CHECKS = 20_000_000, 8
 """Beyond so many products a full check is expensive: then only the closest hypotheses get one."""
 _PAIRED_SIZE = 1 << 17
+_TELLING, _SMALL = 0.25, 0.05
 _EQUAL = 3.0
 """Explanations whose residuals are within this factor of each other are equally good."""
 _MANY, _CLOSER, _LEAST_ROWS, _VISIBLE = 64, 8.0, 4, 0.25
@@ -213,7 +214,7 @@ def _proved(bench: Bench, declared: Declaration) -> Fit | None:
     if known.value.shape != out.shape or known.violated(out).any():
         return None
     left = known.error(out)
-    if np.mean(np.isfinite(known.limit)) < 0.5:
+    if np.mean(np.isfinite(known.limit)) < 0.5 or not _tells_anything(known, out, left):
         return None
     if bench.fits_shape:
         first = bench.known
@@ -226,6 +227,16 @@ def _proved(bench: Bench, declared: Declaration) -> Fit | None:
         if not tells.any() or (both.all() and not rms(left[both]) <= 0.5 * rms(error[both])):
             return None
     return Fit(declared, known, rms(left))
+
+
+def _tells_anything(known: Known, out: Float64, left: Float64) -> bool:
+    """Whether lying within the limit says something: a limit as large as the output admits nearly all values.
+
+    Then what is left must be small beside the output itself.
+    """
+    good = np.isfinite(known.limit) & np.isfinite(out) & np.isfinite(left)
+    size = rms(out[good])
+    return rms(known.limit[good]) <= _TELLING * size or rms(left[good]) <= _SMALL * size
 
 
 def _ordered(fits: list[Fit]) -> list[Fit]:

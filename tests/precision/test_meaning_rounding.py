@@ -127,3 +127,14 @@ def test_nothing_is_claimed_of_rounding_in_a_sweep():
                     claims.append((seed, kind, op, params, meaning.verdict))
     print(f"{count} outputs of PyTorch, {len(claims)} claims")
     assert claims == []
+
+
+@pytest.mark.parametrize("terms", [2, 5, 40])
+def test_a_limit_as_large_as_the_output_proves_nothing(terms):
+    """Products near the largest number: nearly any values lie within what a function of such sums may be."""
+    rng = np.random.default_rng(0)
+    shape = (8, terms)
+    arrays = {name: (rng.standard_normal(shape) * 3e18).astype(np.float32) for name in ("input", "weight")}
+    for output in (rng.random((8, 8)), rng.standard_normal((8, 8))):
+        found = search("linear", arrays, {}, output.astype(np.float32))
+        assert found.verdict == "unexplained", found.findings
