@@ -13,7 +13,7 @@ from precision.capture import write_atomically
 from precision.cases import ORDER_SUITES, load_suite, select_cases
 from precision.errors import CannotRun, UserError
 from precision.live import KernelError
-from precision.modes import select_modes
+from precision.modes import ORDER_MODES, select_modes
 from precision.progress import progress
 
 NOT_PROVED = 1
@@ -82,7 +82,7 @@ def _suite(suite: str, output: Path, cases: str | None, modes: str | None, table
     from precision.reveal_suite import as_json, as_markdown, has_order, reveal_suite
 
     chosen = [case for case in select_cases(load_suite(suite, ORDER_SUITES), cases) if has_order(case)]
-    wanted = select_modes(modes or "*.cpu,*.cpu.*")
+    wanted = select_modes(modes or "*.cpu,*.cpu.*", ORDER_MODES)
     with progress("reveal", len(chosen) * len(wanted)) as advance:
         found, details = reveal_suite(chosen, wanted, lambda mode, case: advance(f"{mode} {case}"))
     output.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from precision.errors import CannotRun, UserError
 from precision.inputs import Float32
-from precision.modes import FRAMEWORKS, MODES, Mode
+from precision.modes import FRAMEWORKS, ORDER_MODES, Mode
 from precision.process import worker_environment
 from precision.requirements import missing
 from precision.serve import receive, send
@@ -149,8 +149,8 @@ def find_mode(mode: str | Mode) -> Mode:
     """Return the mode of that name.  Raises `UserError` for an unknown one."""
     if isinstance(mode, Mode):
         return mode
-    for known in MODES:
+    for known in ORDER_MODES:
         if known.name == mode:
             return known
-    names = ", ".join(known.name for known in MODES)
+    names = ", ".join(known.name for known in ORDER_MODES)
     raise UserError(f"a mode is one of {names}; got {mode!r}; choose one of these")

@@ -185,6 +185,12 @@ _TENSORFLOW_CUDA = (
 
 MODES: tuple[Mode, ...] = (*_TORCH_CPU, *_TENSORFLOW_CPU, *_TORCH_CUDA, *_TENSORFLOW_CUDA)
 
+ORDER_MODES: tuple[Mode, ...] = (
+    *MODES,
+    Mode("torch.cpu.compile", "torch.compile", "torch", "cpu", _CPU, {"compile": True}, ("compiler",)),
+)
+"""Modes whose orders can be revealed: also torch.compile, whose compilations take longer than the calls."""
+
 # Variables that change numerics.  A worker starts without them unless its mode sets them.
 STEERING_VARIABLES = frozenset(
     {name for mode in MODES for name in mode.environment}
@@ -209,6 +215,6 @@ STEERING_VARIABLES = frozenset(
 )
 
 
-def select_modes(patterns: str | None) -> tuple[Mode, ...]:
+def select_modes(patterns: str | None, known: tuple[Mode, ...] = MODES) -> tuple[Mode, ...]:
     """Return the modes whose name matches one of the comma-separated globs (all for None)."""
-    return tuple(match_names(MODES, patterns, "mode", lambda mode: mode.name))
+    return tuple(match_names(known, patterns, "mode", lambda mode: mode.name))

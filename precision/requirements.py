@@ -1,12 +1,13 @@
 """What a mode needs of the machine, checked without importing a framework.
 
-A requirement is a word: `cuda` (an NVIDIA GPU and its driver), `cpu:avx2`, `cpu:bf16` (a processor
-with bfloat16 dot products: AVX512_BF16, AMX-BF16, or Arm's BF16).
+A requirement is a word: `compiler` (for C++), `cuda` (an NVIDIA GPU and its driver), `cpu:avx2`, `cpu:bf16`
+(a processor with bfloat16 dot products: AVX512_BF16, AMX-BF16, or Arm's BF16).
 """
 
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +25,10 @@ def missing(mode: Mode) -> str:
     if framework.backend.startswith("precision.") and importlib.util.find_spec(mode.framework) is None:
         return f"{mode.framework} is not installed; pip install 'precision[{mode.framework}]'"
     for requirement in mode.requires:
-        if requirement == "cuda":
+        if requirement == "compiler":
+            if not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
+                return "no C++ compiler on this machine, which torch.compile needs"
+        elif requirement == "cuda":
             if not Path("/proc/driver/nvidia/version").exists() and not Path("/dev/nvidiactl").exists():
                 return "no NVIDIA GPU or driver on this machine"
         else:

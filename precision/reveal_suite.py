@@ -125,11 +125,12 @@ def _row(case: Case, mode: Mode, found: Revealed | RevealedNorm | str) -> dict[s
 def as_markdown(table: pd.DataFrame) -> str:
     """The table for a reader: one line a cell."""
     lines = [
-        "| case | mode | order | positions | calls | equal (uniform) | equal (normal) | reason |",
-        "|---|---|---|---|---|---|---|---|",
+        "| case | mode | order | positions | calls | probes | equal (uniform) | equal (normal) | reason |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in table.to_dict("records"):
-        texts = [row["case"], row["mode"], row["order"], row["positions"], _number(row["calls"])]
+        texts = [row["case"], row["mode"], row["order"], row["positions"]]
+        texts += [_number(row["calls"]), _number(row["probes"])]
         texts += [_share(row["equal_uniform"]), _share(row["equal_normal"]), row["reason"]]
         lines.append("| " + " | ".join(_cell(text) for text in texts) + " |")
     return "\n".join(lines) + "\n"

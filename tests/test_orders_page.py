@@ -27,7 +27,15 @@ def test_every_cell_without_an_order_has_a_reason():
 
 
 def test_nearly_all_is_not_all():
-    row = {"case": "c", "mode": "m", "order": "a|b", "positions": "", "calls": 3.0, "reason": None}
+    row = {
+        "case": "c",
+        "mode": "m",
+        "order": "a|b",
+        "positions": "",
+        "calls": 3.0,
+        "probes": None,
+        "reason": None,
+    }
     text = as_markdown(pd.DataFrame([row | {"equal_uniform": 0.99999999, "equal_normal": 1.0}]))
     assert "| 99.9999 % | 100 % |" in text
     assert "a\\|b" in text

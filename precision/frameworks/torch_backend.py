@@ -30,7 +30,7 @@ def _set_mkldnn(value: bool) -> None:
     torch.backends.mkldnn.set_flags(value)
 
 
-_SWITCHES: Mapping[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
+_PLAIN_SWITCHES: Mapping[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
     "threads": (torch.set_num_threads, torch.get_num_threads),
     "mkldnn.enabled": (_set_mkldnn, lambda: bool(torch.backends.mkldnn.enabled)),
     "deterministic_algorithms": (
@@ -41,6 +41,23 @@ _SWITCHES: Mapping[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
         lambda value: state.update(memory_format=value),
         lambda: state["memory_format"],
     ),
+}
+
+
+def _set_compile(value: bool) -> None:
+    state.update(compile=value)
+    if value:
+        import torch._dynamo
+
+        # One compilation for each declaration; beyond these limits the call would silently not be compiled.
+        torch._dynamo.config.recompile_limit = 4096
+        torch._dynamo.config.accumulated_recompile_limit = 4096
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
+
+
+_SWITCHES: Mapping[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
+    **_PLAIN_SWITCHES,
+    "compile": (_set_compile, lambda: state["compile"]),
 }
 
 
@@ -88,10 +105,26 @@ def run(op: str, params: Mapping[str, Any], arrays: Mapping[str, Float32]) -> Fl
     image = not op.startswith(_NO_IMAGES)
     tensors = {name: placed(array, image) for name, array in arrays.items()}
     with torch.no_grad():
-        output: torch.Tensor = _OPS[op](tensors, params)
+        output: torch.Tensor = _call(op, params, tensors)(tensors)
     return np.asarray(output.contiguous().cpu().numpy(), order="C")
 
 
+def _call(op: str, params: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Any:
+    """Return the call of an op; in a compiled mode made once for each declaration."""
+
+    def call(given: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return _OPS[op](given, params)
+
+    if not state["compile"]:
+        return call
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    key = f"{op}/{sorted(params.items())}/{sorted(shapes.items())}"
+    if key not in _compiled:
+        _compiled[key] = torch.compile(call, dynamic=False)
+    return _compiled[key]
+
+
+_compiled: dict[str, Any] = {}
 _NO_IMAGES = ("linear", "matmul")  # four axes are no image there: the memory format is not for them
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-state: dict[str, Any] = {"device": "cpu", "memory_format": "contiguous"}
+state: dict[str, Any] = {"device": "cpu", "memory_format": "contiguous", "compile": False}
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 

@@ -6,7 +6,7 @@ import pytest
 
 from precision import requirements
 from precision.errors import UserError
-from precision.modes import FRAMEWORKS, MODES, STEERING_VARIABLES, Mode, select_modes
+from precision.modes import FRAMEWORKS, MODES, ORDER_MODES, STEERING_VARIABLES, Mode, select_modes
 
 
 def test_the_modes_that_are_promised():
@@ -59,3 +59,10 @@ def test_no_gpu_is_a_reason(monkeypatch):
     monkeypatch.setattr(requirements.Path, "exists", lambda self: False)
     mode = next(mode for mode in MODES if mode.name == "torch.cuda.tf32")
     assert requirements.missing(mode) == "no NVIDIA GPU or driver on this machine"
+
+
+def test_torch_compile_can_be_revealed_but_is_no_mode_of_the_report():
+    assert "torch.cpu.compile" not in {mode.name for mode in MODES}
+    assert [mode.name for mode in select_modes("*compile*", ORDER_MODES)] == ["torch.cpu.compile"]
+    with pytest.raises(UserError, match="a mode is named"):
+        select_modes("*compile*")
