@@ -22,7 +22,9 @@ BLOCK = re.compile(r"(<!-- ops -->\n).*?(<!-- /ops -->)", re.DOTALL)
 def docstring(op: Op) -> str:
     """That of its truth, or of the public function of its name: some truths are made from a plan."""
     function = op.truth.func if isinstance(op.truth, partial) else op.truth
-    modules = [module for name, module in sorted(sys.modules.items()) if name.startswith("reference.")]
+    # Other modules have functions of the same names: the one that is called like the op comes first.
+    loaded = [name for name in sys.modules if name.startswith("reference.")]
+    modules = [sys.modules[name] for name in sorted(loaded, key=lambda n: (n != f"reference.{op.name}", n))]
     for found in (function, *(vars(module).get(op.name) for module in modules)):
         if callable(found) and inspect.getdoc(found):
             return inspect.getdoc(found) or ""
