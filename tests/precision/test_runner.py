@@ -131,8 +131,10 @@ def test_interrupt_keeps_finished_cells(fake):
     assert fake.calls()[CONV] == calls[CONV]
 
 
+# A shell starts what runs in the background with Ctrl-C ignored: the driver takes it, however it was started.
 DRIVER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {here!r})
 import pytest
 from conftest import Fake
