@@ -112,6 +112,11 @@ class Live:
             raise KernelError(head["reason"])
         return results
 
+    @property
+    def alive(self) -> bool:
+        """Whether calls can still be made: not after a crash, a time-out or `close`."""
+        return self._process.poll() is None
+
     def close(self) -> None:
         """End the process and everything it started."""
         with contextlib.suppress(ProcessLookupError):
@@ -124,11 +129,15 @@ class Live:
     def _exchange(
         self, head: Mapping[str, Any], arrays: Mapping[str, Float32]
     ) -> tuple[dict[str, Any], dict[str, Float32]]:
+        if not self.alive:
+            raise KernelError(f"the process ended: status {self._process.returncode}; start another")
         try:
             send(self._to, head, arrays)
             ready, _, _ = select.select([self._from], [], [], self.timeout)
             if not ready:
-                raise KernelError(f"no answer within {self.timeout:g} s")
+                # Its late answer would be taken for that to the next call.
+                self.close()
+                raise KernelError(f"no answer within {self.timeout:g} s; the process was ended")
             found, results = receive(self._from)
         except (BrokenPipeError, EOFError):
             found, results = {}, {}

@@ -61,24 +61,28 @@ def has_order(case: Case) -> bool:
 
 
 def _of_mode(cases: list[Case], mode: Mode) -> Iterable[tuple[Case, Revealed | RevealedNorm | str]]:
+    # Cases with equal declarations and other data run the same kernel: it is asked once.
+    known: dict[str, Revealed | RevealedNorm | str] = {}
+    live: Live | None = None
     try:
-        live = Live(mode)
-    except (CannotRun, KernelError) as reason:
-        yield from ((case, str(reason)) for case in cases)
-        return
-    with live:
-        # Cases with equal declarations and other data run the same kernel: it is asked once.
-        known: dict[str, Revealed | RevealedNorm | str] = {}
         for case in cases:
             shapes = {name: array.shape for name, array in case.arrays.items()}
             params = case.call(mode.framework, "data")
             key = f"{case.op} {sorted(params.items())} {sorted(shapes.items())}"
             if key not in known:
                 try:
+                    if live is not None and not live.alive:
+                        # A crash or a time-out costs its own case: the next one gets a new process.
+                        live.close()
+                        live = None
+                    live = live or Live(mode)
                     known[key] = _reveal(live, case, shapes, params)
                 except (CannotRun, KernelError, ValueError) as reason:
                     known[key] = str(reason)
             yield case, known[key]
+    finally:
+        if live is not None:
+            live.close()
 
 
 def _reveal(live: Live, case: Case, shapes: Any, params: Mapping[str, Any]) -> Revealed | RevealedNorm:
