@@ -12,10 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from precision import norm_search as search
-from precision.cases import Case
 from precision.inputs import Float32
 from precision.norm_probes import FRESH, NormProbe, fresh_arrays, normalized_rows, probes
 from precision.norm_search import Answer, Kernel, Refused
@@ -175,40 +172,3 @@ def replay_norm(
     """
     rows, eps = normalized_rows(op, arrays, dict(params or {}))
     return evaluate_recipe(recipe, rows, eps)["output"]
-
-
-def reveal_norm_suite(
-    run: Run, cases: Iterable[Case], framework: str, statistics: Statistics | None = None
-) -> list[dict[str, Any]]:
-    """Reveal the kernel of each normalization among `cases`, and replay it on the case's own data: rows of a
-    table.
-
-    run(op, params, arrays) is a driver's `run` in the mode of this process; statistics likewise, or None.
-    Cases of one op, with equal parameters and shapes, have one kernel and share its recipe.
-    """
-    table: list[dict[str, Any]] = []
-    kernels: dict[str, RevealedNorm] = {}
-    for case in cases:
-        if case.family != "normalization":
-            continue
-        params, arrays = case.call(framework, "data"), case.make("data")
-        shapes = {name: array.shape for name, array in arrays.items()}
-        key = f"{case.op}/{sorted(params.items())}/{sorted(shapes.items())}"
-        if key not in kernels:
-            kernels[key] = reveal_norm(_kernel(run, case.op, params, statistics), case.op, arrays, params)
-        revealed = kernels[key]
-        equal: float | None = None
-        if revealed.recipe is not None:
-            output = run(case.op, params, arrays)
-            replayed = replay_norm(revealed.recipe, case.op, arrays, params)
-            equal = float(search.same_bits(output, replayed).mean())
-        table.append({"case": case.id, "op": case.op, "equal_share": equal, **revealed.to_json()})
-    return table
-
-
-def _kernel(run: Run, op: str, params: Mapping[str, Any], statistics: Statistics | None) -> Kernel:
-    def kernel(arrays: Mapping[str, Float32]) -> dict[str, Float32]:
-        shown = {} if statistics is None else dict(statistics(op, params, arrays))
-        return {**shown, "output": np.asarray(run(op, params, arrays))}
-
-    return kernel

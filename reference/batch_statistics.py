@@ -32,13 +32,14 @@ import numpy as np
 import numpy.typing as npt
 
 from reference.certify import certain
+from reference.compensated import split_fraction
 from reference.grouped import Grouped, batch_norm_rows
 from reference.moments import DENOMINATOR, DENOMINATOR_LOW, PLAIN, RELATIVE, VARIANCE
 from reference.norm import check_eps, element_refiner, exact_statistics, row_statistics, settle_elements
 from reference.operands import Single, operand
 from reference.rational import exact_moments, remembered
 from reference.reductions import MEAN, VAR, reduced_rows
-from reference.surds import SurdSum, split
+from reference.surds import SurdSum
 from reference.truth import Truth
 
 Like = npt.ArrayLike
@@ -68,7 +69,9 @@ def batch_norm_invstd(input: Like, *, eps: float = 1e-5, layout: str = "NCHW") -
             centres.append(_wild(np.inf if stats[row, VARIANCE] == 0.0 else np.nan))
             continue
         centre = 1 / (Fraction(high) + Fraction(low))
-        centres.append(split(centre, centre * Fraction(1.001 * relative) if relative < 1.0 else centre))
+        centres.append(
+            split_fraction(centre, centre * Fraction(1.001 * relative) if relative < 1.0 else centre)
+        )
 
     def surds(row: int) -> SurdSum:
         total = exact(row)[1]
@@ -158,7 +161,7 @@ def _updated(old: Single, new: Truth, share: Fraction, exact: Callable[[int], Fr
             continue
         kept = (1 - share) * Fraction(float(number))
         added = share * (Fraction(parts[0]) + Fraction(parts[1]))
-        centres.append(split(kept + added, share * Fraction(parts[2])))
+        centres.append(split_fraction(kept + added, share * Fraction(parts[2])))
         magnitude[i] = float(abs(kept) + abs(added)) * (1.0 + 2.0**-40) + parts[2]
 
     def surds(i: int) -> SurdSum:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from reference.jit import compiled
 
+_NO_ERROR = Fraction(0)
 LANES = 64  # independent sums: enough to hide the latency of an addition in the widest vectors
 
 
@@ -145,10 +146,13 @@ def exact_fraction(terms: npt.NDArray[np.float64]) -> Fraction:
     return Fraction(total << shift) if shift >= 0 else Fraction(total, 1 << -shift)
 
 
-def split_fraction(number: Fraction) -> tuple[float, float, float]:
-    """(value, residual, bound) of a fraction, each the nearest float64 to what the one before leaves."""
+def split_fraction(number: Fraction, error: Fraction = _NO_ERROR) -> tuple[float, float, float]:
+    """(value, residual, bound): |truth - (value + residual)| <= bound for a truth within `error` of number.
+
+    value is the nearest float64, residual the nearest to what it leaves; bound is 0 only where that is exact.
+    """
     value = float(number)
     left = number - Fraction(value)
     residual = float(left)
-    rest = abs(left - Fraction(residual))
+    rest = abs(left - Fraction(residual)) + error
     return value, residual, math.nextafter(float(rest), math.inf) if rest else 0.0

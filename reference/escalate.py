@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reference.certify import certain
+from reference.compensated import split_fraction
 from reference.formats import Array
 from reference.jit import compiled
 from reference.truth import Refine, Truth
@@ -68,7 +69,7 @@ def settle(refine: Refine, index: int) -> tuple[float, float, float]:
     bits = _FIRST_BITS
     while True:
         centre, radius = refine(index, bits)
-        found = split(centre, radius)
+        found = split_fraction(centre, radius)
         if settled(*found, False):
             return found
         known_sign = abs(centre) > radius
@@ -78,15 +79,6 @@ def settle(refine: Refine, index: int) -> tuple[float, float, float]:
         if bits > _LAST_BITS:
             return found
         bits *= 2
-
-
-def split(number: Fraction, error: Fraction) -> tuple[float, float, float]:
-    """(value, residual, bound) with |truth - (value + residual)| <= bound for a truth within `error`."""
-    value = float(number)
-    left = number - Fraction(value)
-    residual = float(left)
-    rest = abs(left - Fraction(residual)) + error
-    return value, residual, math.nextafter(float(rest), math.inf) if rest else 0.0
 
 
 @compiled

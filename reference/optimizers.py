@@ -33,7 +33,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reference import optimizer_kernels as kernels
-from reference.escalate import finish, split
+from reference.compensated import split_fraction
+from reference.escalate import finish
 from reference.formats import Array
 from reference.intervals import Interval, Reals, enclose
 from reference.operands import Single, operand
@@ -75,7 +76,7 @@ def adam(param: Like, grad: Like, exp_avg: Like, exp_avg_sq: Like, **settings: A
     if (v < 0).any():
         raise ValueError(f"exp_avg_sq must not be negative, got {v.min()!r}: check which state it is")
     corrections = np.array(
-        [part for which in (0, 1) for part in split(*enclose(rule.correction(which), 160))[:2]]
+        [part for which in (0, 1) for part in split_fraction(*enclose(rule.correction(which), 160))[:2]]
     )
     numbers = np.array([rule.lr, rule.beta1, rule.beta2, rule.weight_decay, rule.eps, rule.decouples,
                         rule.convention == "keras"], np.float64)  # fmt: skip

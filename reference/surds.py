@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from reference.certify import certain
+from reference.compensated import split_fraction
 
 SurdSum = list[tuple[Fraction, Fraction]]
 """Terms (c, d) of sum c sqrt(d)."""
@@ -66,19 +67,10 @@ def settle_surds(terms: SurdSum) -> tuple[float, float, float]:
     bits = _FIRST
     while True:
         centre, radius = refine_surds(terms, bits)
-        found = split(centre, radius)
+        found = split_fraction(centre, radius)
         if radius == 0 or certain(*found) or not _TINY < abs(centre) < _VAST:
             return found
         bits *= 2
-
-
-def split(number: Fraction, error: Fraction) -> tuple[float, float, float]:
-    """number +- error as (value, residual, bound); bound 0 only where that is exact."""
-    value = float(number)
-    left = number - Fraction(value)
-    residual = float(left)
-    rest = abs(left - Fraction(residual)) + error
-    return value, residual, math.nextafter(float(rest), math.inf) if rest else 0.0
 
 
 def rational_root(number: Fraction) -> Fraction | None:

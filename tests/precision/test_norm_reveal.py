@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from precision.cases import load_suite, select_cases
+from precision.cases import load_suite
 from precision.norm_probes import FRESH, fresh_arrays, normalized_rows, probes
-from precision.norm_reveal import RevealedNorm, replay_norm, reveal_norm, reveal_norm_suite
+from precision.norm_reveal import RevealedNorm, replay_norm, reveal_norm
+from precision.norm_search import same_bits
 from reference.norm_recipes import CATALOGUE, Recipe, evaluate_recipe
 from reference.recipe_orders import Order
 from reference.recipe_statistics import Statistics, Welford
@@ -329,22 +330,27 @@ def test_a_driver_says_where_it_returns_no_statistics():
         torch_norms.statistics("rms_norm", {"normalized_shape": [8], "eps": 1e-5}, {"input": x})
 
 
-def test_a_suite_gives_a_row_a_case_and_one_recipe_a_kernel():
-    from precision.frameworks import torch_backend
+def replayed(run, framework):
+    """For each normalization of the default suite: its recipe, and the share of its data replayed."""
+    found: dict[str, tuple[RevealedNorm, float]] = {}
+    kernels: dict[str, RevealedNorm] = {}
+    for case in load_suite("default"):
+        if case.family == "normalization":
+            params, arrays = case.call(framework, "data"), case.make("data")
 
-    calls: list[str] = []
+            def kernel(given, op=case.op, params=params):
+                return {"output": run(op, params, given)}
 
-    def run(op: str, params: Any, arrays: Any) -> Any:
-        calls.append(op)
-        return torch_backend.run(op, params, arrays)
-
-    cases = select_cases(load_suite("default"), "layer-norm-768*,conv2d-3x3")
-    table = reveal_norm_suite(run, cases, "torch")
-    assert [row["case"] for row in table] == ["layer-norm-768", "layer-norm-768-offset"]
-    assert [row["equal_share"] for row in table] == [1.0, 1.0]
-    assert {row["evidence"] for row in table} == {"proved"}
-    assert len(calls) == table[0]["calls"] + 2
-    json.dumps(table)
+            shapes = {name: array.shape for name, array in arrays.items()}
+            key = f"{case.op} {params} {shapes}"
+            if key not in kernels:
+                kernels[key] = reveal_norm(kernel, case.op, arrays, params)
+            share = 0.0
+            if (recipe := kernels[key].recipe) is not None:
+                replay = replay_norm(recipe, case.op, arrays, params)
+                share = float(same_bits(run(case.op, params, arrays), replay).mean())
+            found[case.id] = kernels[key], share
+    return found
 
 
 def test_nan_that_a_recipe_predicts_is_explained():
@@ -361,10 +367,10 @@ def test_what_is_known_of_xla_is_replayed_and_the_rest_gets_no_recipe():
     from precision.live import Live
 
     with Live("tensorflow.cpu.xla") as live:
-        table = reveal_norm_suite(live.run, load_suite("default"), "tensorflow")
-    unknown = {row["case"] for row in table if row["recipe"] is None}
+        found = replayed(live.run, "tensorflow")
+    unknown = {case for case, (revealed, _) in found.items() if revealed.recipe is None}
     assert unknown <= {"group-norm", "group-norm-offset"}
-    assert {row["equal_share"] for row in table if row["case"] not in unknown} == {1.0}
+    assert {share for case, (_, share) in found.items() if case not in unknown} == {1.0}
 
 
 @pytest.mark.slow
@@ -378,6 +384,6 @@ def test_every_normalization_of_the_default_suite_is_replayed_in_every_eager_cpu
     except CannotRun as reason:
         pytest.skip(str(reason))
     with live:
-        table = reveal_norm_suite(live.run, load_suite("default"), mode.split(".")[0])
-    assert len(table) == 14
-    assert {row["case"]: row["reason"] for row in table if row["equal_share"] != 1.0} == {}
+        found = replayed(live.run, mode.split(".")[0])
+    assert len(found) == 14
+    assert {case: revealed.reason for case, (revealed, share) in found.items() if share != 1.0} == {}
