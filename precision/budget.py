@@ -3,7 +3,7 @@
     f          the declared function's truth
     g          the truth of the function that was computed                   g - f: semantics
     g(q)       the same of operands rounded to a lower precision             g(q) - g: operand rounding
-    h          another formula for it, evaluated without rounding            h - g(q): algorithm
+    h          g(q) and what another formula adds to the error of g's own   h - g(q): algorithm
     round(h)   what even a perfect sum loses                                 round(h) - h: output rounding
     replay     the revealed order, in float32                                replay - round(h): accumulation
     output     what the framework gave                                       output - replay: unexplained
@@ -110,6 +110,7 @@ class Budget:
         """
         error = self.error
         finite = np.isfinite(error) & (self.ulp > 0)
+        finite &= np.all([np.isfinite(level.value) for level in self.levels], axis=0)
         energy = _dot(error[finite], error[finite])
         rows = []
         for cause in CAUSES:
@@ -149,8 +150,9 @@ def budget(
     """Split the error of `output`; each argument that is left out says that nothing happened there.
 
     declared: the truth of the declared function; meant: of the function that was computed; rounded: of that
-    on rounded operands; formula: of another formula for it.  replay: the output by the revealed order, NaN
-    where no order is known.  worst: a rigorous bound of what adding may do (of that order, or of any).
+    on rounded operands; formula: of that and what another formula for it adds.  replay: the output by the
+    revealed order, NaN where no order is known.  worst: a rigorous bound of what adding may do (of that
+    order, or of any).
 
     The accumulation is proved where the replay gives every bit, else bounded where all of it lies within
     `worst`, else without evidence: then it is counted as unexplained.  Raises ValueError for shapes that

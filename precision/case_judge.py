@@ -6,6 +6,7 @@ place of the declared ones before what is left is split into accumulation and ou
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -13,35 +14,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from precision.budget import Budget, Level, budget
 from precision.case_folder import Case, ShapeError, tried
+from precision.case_rest import SINGLE, Rest
+from precision.case_shapes import shape_hint
 from precision.explanation import Cause, OutputExplained
 from precision.hypotheses import Declaration, Float64, Known
 from precision.meaning import Finding, Meaning, search
 from precision.meaning_bench import Bench
 from precision.meaning_fit import rms
-from precision.meaning_gather import SUMS, output_shape
+from precision.meaning_gather import rounded_arrays
 from precision.meaning_limits import direct
 from precision.meaning_norm_form import NORMS
+from precision.order_match import Known as KnownOrder
+from precision.order_match import OrderMatch, match_order
 from precision.score import Errors, errors, scores
 from precision.tolerance import Tolerance, tolerance
 from reference import Truth, error_bound, evaluate, plain_float32, terms
 from reference.sum_ops import FACTORS
+from reference.sum_plans import PLANS
 from reference.tracked import gamma
 
 Array = NDArray[Any]
 
-SINGLE, DOUBLE = 2.0**-24, 2.0**-52
-"""Unit roundoffs of the search: see `precision.meaning_bench`."""
+ORDERED = frozenset(PLANS) | NORMS
+"""Ops whose orders or recipes are known."""
 _PLAIN = 2.0
 """Times the error of plain float32 code that is still taken for rounding where no bound says anything."""
-_VARIANCES = NORMS | {"var", "std", "batch_norm_var", "batch_norm_invstd"}
-_SHAPES: dict[str, tuple[Any, ...]] = {
-    "padding": ("valid", "same", 0, 1, 2, 3),
-    "stride": (1, 2, 3, 4),
-    "dilation": (1, 2, 3, 4),
-    "output_padding": (0, 1, 2),
-}
 
 
 class Judge:
@@ -50,6 +48,8 @@ class Judge:
     def __init__(self, case: Case) -> None:
         self.case = case
         self.truth: Truth = tried(lambda: evaluate(case.op, case.arrays, case.params), case)
+
+        self._rest = Rest(self)
 
     def limit(self, unit: float = SINGLE, algorithm: str = "two_pass") -> Known:
         """The declared function, with a rigorous limit on what an evaluation of it may be off."""
@@ -66,21 +66,82 @@ class Judge:
         case = self.case
         return tolerance(case.op, case.arrays, case.params, self.truth, self.known.limit)
 
-    def explained(self, name: str, output: Array) -> OutputExplained:
-        """The verdict on one output, with its causes.  Raises ShapeError, see `explain`."""
+    def explained(self, name: str, output: Array, order: KnownOrder | None = None) -> OutputExplained:
+        """The verdict on one output, with its causes and its budget.
+
+        order: the order or recipe that was revealed for the mode that gave it, where there is one: replayed
+        before the known ones.  Raises ShapeError, see `explain`; ValueError for an order of another op or
+        other shapes.
+        """
         if output.shape != self.truth.value.shape:
             return self._misshapen(name, output)
         found = self.errors(output)
         figures = scores(self.truth, found)
         if not found.nonfinite.any() and np.array_equal(found.output, found.rounded, equal_nan=True):
             reason = _exactly(found)
-            cause = self._rounding(output, Meaning("rounding"))
+            cause, parts = self._rest.causes(output, Meaning("rounding"))
             cause = tuple(replace(each, evidence="proved") for each in cause if each.cause != "accumulation")
-            return OutputExplained(name, "exact", reason, cause, figures)
-        meaning = self._doubted(self.search(name, output), found)
-        causes = tuple(map(_cause, meaning.findings)) + self._rounding(output, meaning)
-        reason = meaning.reason + self._not_finite(output)
-        return OutputExplained(name, meaning.verdict, reason, causes, figures, meaning)
+            return OutputExplained(name, "exact", reason, cause, figures, parts=parts)
+        match = self._declared_order(output, found, order)
+        if match is not None and match.proved:
+            wild = found.nonfinite & np.isfinite(self.truth.value)
+            if match.formula is not None and (wild.any() or self._ruined(output)):
+                return self._one_pass(name, output, match, figures)
+            meaning = Meaning("rounding", reason=_WITHIN)
+        else:
+            meaning = self._doubted(self.search(name, output), found)
+            match = self._found_order(meaning, output) if meaning.findings else match
+        rest, parts = self._rest.causes(output, meaning, match)
+        causes = tuple(map(_cause, meaning.findings)) + rest
+        reason = meaning.reason + self._rest.not_finite(output)
+        return OutputExplained(name, meaning.verdict, reason, causes, figures, meaning, parts)
+
+    def _declared_order(self, output: Array, found: Errors, order: KnownOrder | None) -> OrderMatch | None:
+        """The order of an output that may be one of the declared function."""
+        case = self.case
+        if output.dtype != np.float32 or case.op not in ORDERED:
+            return None
+        far = self.known.violated(output.astype(np.float64))
+        if case.op not in NORMS and far.any():
+            return None
+        return match_order(case.op, case.arrays, case.params, output, found.rounded, order)
+
+    def _found_order(self, meaning: Meaning, output: Array) -> OrderMatch | None:
+        """The order of the function that was found, if it is an op on arrays: its own operands rounded."""
+        found = meaning.found
+        if found is None or output.dtype != np.float32 or found.after or found.op not in ORDERED:
+            return None
+        if found.op not in PLANS and found.form is not None and found.changes:
+            return None  # another formula, which no recipe is of
+        if isinstance(found.form, str):
+            return None
+        bench = Bench(Declaration(self.case.op, self.case.arrays, self.case.params), output, self.truth)
+        known = bench.whole(found)
+        arrays = {name: np.ascontiguousarray(a) for name, a in rounded_arrays(found).items()}
+        form = found.form if isinstance(found.form, dict) else {}
+        perfect = (known.value + known.rest).astype(np.float32)
+        return match_order(found.op, arrays, found.params, output, perfect, None, form)
+
+    def _one_pass(
+        self, name: str, output: Array, match: OrderMatch, figures: Mapping[str, Any]
+    ) -> OutputExplained:
+        """What a variance in one pass makes of data that it cannot bear, predicted to the bit."""
+        wild = int(np.sum(~np.isfinite(output) & np.isfinite(self.truth.value)))
+        words = f"one pass in float32: NaN or Inf in {wild:,} of {output.size:,} outputs"
+        detail = f"the variance is computed in one pass, and comes out as nothing or less; {match.words}"
+        if not wild:
+            words = f"one pass in float32: off by up to {figures['error_abs_max']:.3g}"
+            detail = f"the variance is computed in one pass, where the mean's square swamps it; {match.words}"
+        rest, parts = self._rest.causes(output, Meaning("rounding"), match)
+        fix = "centre the data before, or compute the variance in two passes"
+        cause = Cause("semantics", "variance", "two passes", words, None, None, "proved", detail, fix)
+        return OutputExplained(name, "semantics", words, (cause, *rest), figures, parts=parts)
+
+    def _ruined(self, output: Array) -> bool:
+        """Whether the errors are no rounding of any formula: beyond each bound that says anything."""
+        limits = (self.known, self.limit(algorithm="one_pass"))
+        given = output.astype(np.float64)
+        return all(each.violated(given).any() or not np.isfinite(each.limit).all() for each in limits)
 
     def errors(self, output: Array) -> Errors:
         """The errors of an output; a float64 one is compared with the truth rounded to float64."""
@@ -90,11 +151,8 @@ class Judge:
     def search(self, name: str, output: Array) -> Meaning:
         case = self.case
         framework = framework_of(name)
-        meaning: Meaning = tried(
-            lambda: search(case.op, case.arrays, case.params, output, truth=self.truth, framework=framework),
-            case,
-        )
-        return meaning
+        _ = self.known  # what has no bound is refused here: a fault of the search is no fault of the case
+        return search(case.op, case.arrays, case.params, output, truth=self.truth, framework=framework)
 
     def _doubted(self, meaning: Meaning, found: Errors) -> Meaning:
         """Rounding is no verdict where the bound is infinite and the error more than is likely.
@@ -135,92 +193,6 @@ class Judge:
         own, other = rms(found.absolute[where]), rms(plain.absolute[where])
         return bool(plain.counted[where].all() and own <= _PLAIN * other)
 
-    def _rounding(self, output: Array, meaning: Meaning) -> tuple[Cause, ...]:
-        """What the findings leave of the error: accumulation, output rounding, or nothing that is known."""
-        computed = self._computed(output, meaning)
-        if computed is None:
-            return ()
-        known, words = computed
-        meant = None
-        if meaning.findings:
-            size = np.abs(known.value)
-            meant = Truth(known.value, known.rest, np.zeros(known.value.shape), size)
-        within = meaning.verdict != "unexplained"
-        if output.dtype == np.float32:
-            parts = budget(self.truth, output, meant=meant, worst=known.limit if within else None)
-        else:
-            parts = self._in_double(output, meant or self.truth, within)
-        causes = []
-        for row in parts.table():
-            cause, share, evidence = row["cause"], row["share"], row["evidence"]
-            if cause not in ("output rounding", "accumulation", "unexplained"):
-                continue
-            needed = meaning.verdict == "rounding" and not meaning.findings and cause != "unexplained"
-            needed &= cause == "accumulation" or output.dtype == np.float32
-            needed |= meaning.verdict == "unexplained" and cause == "unexplained"
-            if (share == 0.0 and row["rms_ulp"] == 0.0 and not needed) or (
-                cause == "accumulation" and evidence == "none"
-            ):
-                continue
-            detail, fix = "what even a perfect sum loses: half an ulp at most", ""
-            if meaning.findings and evidence == "proved":
-                evidence = "bounded"  # the found function is known to float64, not certified
-            if cause == "accumulation":
-                detail, bounded = self._accumulation(known, output, words)
-                evidence = evidence if bounded else "consistent"
-            elif cause == "unexplained":
-                detail, fix = meaning.reason + self._not_finite(output), _LOOK
-                evidence = "none"
-            causes.append(Cause(cause, None, None, None, share, row["rms_ulp"], evidence, detail, fix))
-        return tuple(causes)
-
-    def _in_double(self, output: Array, meant: Truth, within: bool) -> Budget:
-        """The budget of a float64 output, which is not rounded to float32: all that is left is one part."""
-        first, last = Level.of_truth(self.truth), Level.of_output(output)
-        now = Level.of_truth(meant)
-        word = "bounded" if within else "none"
-        levels = (first, now, now, now, now, last if within else now, last)
-        return Budget(levels, {"accumulation": word, "unexplained": word}, self.truth.ulp())
-
-    def _computed(self, output: Array, meaning: Meaning) -> tuple[Known, str] | None:
-        """The function that was computed, with its limit; None where its shape is another one."""
-        case = self.case
-        single = output.dtype == np.float32
-        if meaning.findings and meaning.found is not None:
-            bench = Bench(Declaration(case.op, case.arrays, case.params), output, self.truth)
-            found = bench.whole(meaning.found)
-            return (found, " of the found function") if found.value.shape == output.shape else None
-        known = self.known if single else self.limit(DOUBLE)
-        if case.op in _VARIANCES and known.violated(output.astype(np.float64)).any():
-            for algorithm in ("welford", "one_pass"):
-                other = self.limit(SINGLE if single else DOUBLE, algorithm)
-                if not other.violated(output.astype(np.float64)).any():
-                    return other, f" of a variance by {algorithm}"
-        return known, ""
-
-    def _accumulation(self, known: Known, output: Array, words: str) -> tuple[str, bool]:
-        """How much of the limit is used, and whether the limit says anything."""
-        if not np.isfinite(known.limit).all():
-            return "the worst-case bound is infinite on this data: it cannot tell", False
-        with np.errstate(invalid="ignore", divide="ignore"):
-            error = np.abs(known.error(output.astype(np.float64)))
-            used = float(np.max(np.where(error > 0, error / known.limit, 0.0), initial=0.0))
-        count = terms(self.case.op, self.case.arrays, self.case.params)
-        kind = "float32" if output.dtype == np.float32 else "float64"
-        sums = f"; {count:,} terms a sum" if count > 1 else ""
-        return f"at most {used:.2g} of the worst-case bound{words} for {kind} in any order{sums}", True
-
-    def _not_finite(self, output: Array) -> str:
-        wild = ~np.isfinite(output) & np.isfinite(self.truth.round(np.float32))
-        if not wild.any():
-            return ""
-        first = [int(i) for i in np.argwhere(wild)[0]]
-        overflow = not np.isfinite(self.known.limit[wild]).any()
-        why = ", where a sum of these terms can overflow on its way" if overflow else ""
-        return (
-            f"; {int(wild.sum())} outputs are NaN or Inf where the truth is finite, the first at {first}{why}"
-        )
-
     def _misshapen(self, name: str, output: Array) -> OutputExplained:
         meaning = self.search(name, output)
         if meaning.findings:
@@ -242,30 +214,11 @@ class Judge:
                     return OutputExplained(name, "semantics", detail, (cause,))
         raise ShapeError(
             f"an output has the shape that the declared {self.case.op} gives, {list(wanted)}; output "
-            f"{name!r} has {list(output.shape)}; {self._hint(output)}"
+            f"{name!r} has {list(output.shape)}; {shape_hint(self.case, output, wanted)}"
         )
 
-    def _hint(self, output: Array) -> str:
-        """Which parameter gives that shape, whatever the values are."""
-        case = self.case
-        if case.op in SUMS:
-            for parameter, values in _SHAPES.items():
-                for value in values:
-                    changed = Declaration(case.op, case.arrays, {**case.params, parameter: value})
-                    try:
-                        shape = output_shape(changed)
-                    except (ValueError, TypeError):
-                        continue
-                    if tuple(shape) == output.shape:
-                        return f"{parameter}={value!r} gives that shape, but not these values; check both"
-        if output.ndim == self.truth.value.ndim and sorted(output.shape) == sorted(self.truth.value.shape):
-            return "its axes are in another order; transpose it"
-        if output.size == self.truth.value.size:
-            return "it has as many elements; reshape it"
-        return "no parameter that was tried gives it; check params, layout and which output was saved"
 
-
-_LOOK = "judge a smaller layer, or the part of the output that is named, to find the difference"
+_WITHIN = "every output is that of the declared function, added in a known order"
 
 
 def _exactly(found: Errors) -> str:

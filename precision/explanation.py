@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from precision.budget import Budget
 from precision.case_folder import Case, CaseError, make_case, read_folder
 from precision.counterexample import Counterexample
 from precision.meaning import Meaning
@@ -40,7 +41,8 @@ ERRORS = {
 class Cause:
     """One reason for the error of an output.
 
-    cause: `semantics`, `data`, `operand rounding`, `accumulation`, `output rounding` or `unexplained`.
+    cause: `semantics`, `data`, `operand rounding`, `algorithm`, `accumulation`, `output rounding` or
+    `unexplained`.
     parameter, declared, found: what differs from the declaration; None where nothing does. share: of the
     error's energy, <part, error> / <error, error>; the shares of an output add up to 1. rms_ulp: of the
     part, in float32 ulp of the truth. Both are None where the shapes differ. evidence: `proved`, `bounded`,
@@ -72,6 +74,8 @@ class OutputExplained:
     figures: Mapping[str, Any] = field(default_factory=dict)
     """Those of `precision.score.scores`; empty where the shape is not the declared one."""
     meaning: Meaning | None = None
+    parts: Budget | None = None
+    """The error split over its causes, element by element; None where the shape is not the declared one."""
 
     @property
     def error(self) -> dict[str, float | None]:

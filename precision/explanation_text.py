@@ -117,5 +117,7 @@ def html(explanation: Explanation) -> str:
     after = [pair.words for pair in explanation.pairs]
     if explanation.tolerance is not None:
         after.append(f"two correct float32 implementations may need {explanation.tolerance.words}")
+    reasons = [f"{each.name}: {each.reason}" for each in explanation.outputs.values() if each.causes]
+    after = [*reasons, *after]
     listed = "".join(f"<p>{escape(item)}</p>" for item in (*after, *explanation.case.notes))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{listed}"

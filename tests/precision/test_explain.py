@@ -129,7 +129,7 @@ def test_rounding_passes_with_its_causes(tmp_path, capsys):
     kinds = {cause["cause"]: cause for cause in found["causes"]}
     assert list(kinds) == ["output rounding", "accumulation"]
     assert kinds["output rounding"]["evidence"] == "proved"
-    assert kinds["accumulation"]["evidence"] == "bounded"
+    assert kinds["accumulation"]["evidence"] == "proved"
     assert "36 terms" in kinds["accumulation"]["detail"]
     truth = evaluate("conv2d", layer(), {"stride": 2, "padding": 1})
     assert found["error"]["ulp_max"] == np.abs(truth.error_ulp(output)).max()

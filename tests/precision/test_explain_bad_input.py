@@ -58,6 +58,16 @@ def cut(path):
     (path / "x.npy").write_bytes(content[:-5])
 
 
+def shorten(path, count, name="x"):
+    content = (path / f"{name}.npy").read_bytes()
+    (path / f"{name}.npy").write_bytes(content[:count])
+
+
+def code(path):
+    header = b"{'descr': __import__('os'), 'fortran_order': False, 'shape': (1,), }".ljust(117) + b"\n"
+    (path / "x.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00" + header)
+
+
 def archive(path):
     with (path / "x.npy").open("wb") as file:
         np.savez(file, X)
@@ -73,6 +83,13 @@ def nan(path):
     x = X.copy()
     x[1, 2], x[2, 0] = np.nan, np.inf
     np.save(path / "x.npy", x)
+
+
+def nan_in_both(path):
+    nan(path)
+    w = W.copy()
+    w[0, 3], w[1, 0] = -np.inf, np.inf
+    np.save(path / "w.npy", w)
 
 
 def huge_header(path):
@@ -125,8 +142,20 @@ BAD = {
     "absolute": (replaced(outputs={"torch": "/etc/passwd"}), "leads out of it"),
     "a null byte": (replaced(outputs={"torch": "y\0.npy"}), "no usable name"),
     "a link out": (link_out, "leads out of it"),
-    "an output null": (replaced(outputs={"torch": None}), "got object"),
+    "an output null": (replaced(outputs={"torch": None}), "got None for output 'torch'"),
+    "an output in place": (replaced(outputs={"torch": [1.0, 2.0]}), "names an .npy file"),
+    "an array in place": (replaced(arrays={"input": 3, "weight": "w.npy"}), "got 3 for array 'input'"),
+    "home": (replaced(outputs={"torch": "~/y.npy"}), "there is no '~/y.npy'"),
+    "up and back": (replaced(arrays={"input": "a/../x.npy", "weight": "w.npy"}), "leads out of it"),
     "cut short": (cut, "damaged or cut short"),
+    "cut in the header": (lambda p: shorten(p, 40), "damaged or cut short (EOF"),
+    "cut after the magic": (lambda p: shorten(p, 9), "damaged or cut short (EOF"),
+    "an output cut short": (lambda p: shorten(p, -4, "y"), "output 'torch' is a whole .npy file"),
+    "code in the header": (code, "(malformed node or string on line 1: <ast.Call object>)"),
+    "a version to come": (
+        lambda p: (p / "x.npy").write_bytes(b"\x93NUMPY\x09\x00v\x00"),
+        "cut short (we only",
+    ),
     "empty file": (lambda p: (p / "x.npy").write_bytes(b""), "no .npy file"),
     "a header only": (huge_header, "damaged or cut short"),
     "two arrays": (
@@ -139,9 +168,23 @@ BAD = {
     "a pickle": (lambda p: (p / "x.npy").write_bytes(b"\x80\x04N."), "is no .npy file"),
     "complex": (written("x", X + 1j), "real numbers"),
     "strings": (written("x", np.array(["a"])), "real numbers"),
+    "long doubles": (written("x", X.astype(np.longdouble)), "real numbers of at most 64 bits"),
+    "records": (written("x", np.zeros((3, 4), [("a", "f4")])), "real numbers"),
     "float64": (written("x", X.astype(np.float64) / 3.0), "the first at [0, 1]"),
-    "large integers": (written("x", X.astype(np.int64) + 2**24 + 1), "the first at [0, 0]"),
-    "huge integers": (written("x", np.full((3, 4), 2**63 - 1)), "the first at [0, 0]"),
+    "a float64 output": (written("y", Y.astype(np.float64) + 1e-12), "got float64; save it as float32"),
+    "a float64 output of float32 numbers": (written("y", Y.astype(np.float64)), "got float64"),
+    "integers": (
+        written("x", X.astype(np.int16)),
+        "array 'input' holds the floats of a float32 layer; got int16",
+    ),
+    "large integers": (written("x", X.astype(np.int64) + 2**24 + 1), "got int64"),
+    "truth values": (written("w", W > 3), "got bool"),
+    "an integer output": (written("y", Y.astype(np.int32)), "output 'torch' holds the floats"),
+    "an output of objects": (written("y", np.array([None], object), allow_pickle=True), "never loaded"),
+    "NaN in both": (
+        nan_in_both,
+        "at [1, 2], array 'weight' holds 0 NaN and 2 Inf among 8 values, the first, -inf",
+    ),
     "NaN and Inf": (nan, "array 'input' holds 1 NaN and 1 Inf among 12 values, the first, nan, at [1, 2]"),
     "shapes that do not fit": (written("x", X.T.copy()), "(O, K)"),
     "another shape": (written("y", Y.T.copy()), "its axes are in another order"),
@@ -165,14 +208,41 @@ def test_no_folder(tmp_path, capsys):
 
 
 def test_what_is_converted_is_said(folder, capsys):
-    np.save(folder / "x.npy", X.astype(np.int16))
     np.save(folder / "w.npy", W.astype(np.float64))
     np.save(folder / "y.npy", Y.astype(np.float16))
     edit(folder, comment="mine")
     assert main(["explain", str(folder)]) == 0
     out = capsys.readouterr().out
-    for words in ("'input' is int16", "'weight' is float64", "'torch' is float16", "'comment' is not used"):
+    for words in ("'weight' is float64", "'torch' is float16", "'comment' is not used"):
         assert words in out
+
+
+def test_in_python_integers_and_float64_are_taken_and_noted():
+    found = explain(
+        {"op": "linear", "arrays": {"input": X.astype(np.int16), "weight": W}}, Y.astype(np.float64)
+    )
+    assert found.verdict == "exact"
+    assert len(found.case.notes) == 2
+    with pytest.raises(ValueError, match=r"the first at \[0, 0\]"):
+        explain({"op": "linear", "arrays": {"input": np.full((3, 4), 2**63 - 1), "weight": W}}, Y)
+
+
+def test_outputs_of_python_beside_a_folder(folder):
+    found = explain(folder, {"mine": Y.tolist()})
+    assert {name: each.verdict for name, each in found.outputs.items()} == {"torch": "exact", "mine": "exact"}
+
+
+def test_classes_and_masks_are_integers(folder):
+    scores = np.random.default_rng(1).standard_normal((3, 4)).astype(np.float32)
+    classes = np.array([0, 3, 1])
+    losses = np.log(np.exp(scores.astype(float)).sum(1)) - scores[np.arange(3), classes]
+    np.save(folder / "x.npy", scores)
+    np.save(folder / "w.npy", classes)
+    np.save(folder / "y.npy", losses.astype(np.float32))
+    edit(
+        folder, op="cross_entropy", params={"reduction": "none"}, arrays={"input": "x.npy", "target": "w.npy"}
+    )
+    assert main(["explain", str(folder)]) == 0
 
 
 def test_bad_input_in_python_is_a_value_error():

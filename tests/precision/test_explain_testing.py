@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import reference
 from precision import case_judge
 from precision.output_pairs import compare, distance
 from precision.testing import assert_explained
@@ -38,6 +39,8 @@ PASSING = {
         {"normalized_shape": [30]},
     ),
     "softmax": (lambda: {"input": drawn(1, 5, 30)}, lambda a: F.softmax(a["input"], -1), {"dim": -1}),
+    "gelu": (lambda: {"input": 3 * drawn(1, 60, 70)}, lambda a: F.gelu(a["input"]), {}),
+    "erfc": (lambda: {"input": 3 * drawn(1, 60, 70)}, lambda a: torch.erfc(a["input"]), {}),
     "max_pool2d": (
         lambda: {"input": drawn(1, 2, 3, 8, 8)},
         lambda a: F.max_pool2d(a["input"], 2),
@@ -103,6 +106,28 @@ def test_another_shape_fails_and_bad_input_is_no_failure_of_the_layer():
             assert_explained(output, op, inputs, **params)
 
 
+def test_another_shape_that_a_parameter_explains_names_both_shapes():
+    arrays = layer()
+    with pytest.raises(AssertionError) as caught:
+        assert_explained(F.conv2d(**arrays), "conv2d", arrays, padding=2)
+    message = str(caught.value)
+    assert "padding: declared 2, found [0, 0, 0, 0]" in message
+    assert "shape: declared gives [2, 6, 11, 10], got [2, 6, 7, 6]" in message
+
+
+def test_a_passing_layer_costs_no_certified_search_and_little_else(monkeypatch):
+    """All that a passing assertion computes: one truth and two bounds."""
+    calls = []
+    for module, name in ((case_judge, "evaluate"), (reference, "error_bound"), (case_judge, "direct")):
+        own = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *a, own=own, name=name, **b: (calls.append(name), own(*a, **b))[1]
+        )
+    arrays = layer()
+    assert_explained(F.conv2d(**arrays), "conv2d", arrays)
+    assert sorted(calls) == ["direct", "error_bound", "evaluate"]
+
+
 def test_tensors_with_gradients_and_narrow_types():
     x, w = drawn(1, 5, 30).requires_grad_(), drawn(2, 7, 30)
     assert_explained(F.linear(x, w), "linear", {"input": x, "weight": w})
@@ -138,12 +163,32 @@ def test_the_plugin(pytester, monkeypatch):
             explain(X @ W.T, "linear", {"input": X, "weight": W})
 
         def test_meaning(explain):
-            explain(X @ W.T + 1, "linear", {"input": X, "weight": W})
+            x = np.random.default_rng(1).standard_normal((20, 4)).astype(np.float32)
+            explain(np.maximum(x @ W.T, 0), "linear", {"input": x, "weight": W})
+
+        def test_element(explain):
+            y = X @ W.T
+            y[1, 1] += 0.01
+            explain(y, "linear", {"input": X, "weight": W})
+
+        def test_usage(explain):
+            explain(X @ W.T, "linear", {"input": X, "wight": W})
         """
     )
     result = pytester.runpytest_subprocess("-p", "precision.pytest_plugin", "-p", "no:cacheprovider")
-    result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["*AssertionError: the output is not linear of these inputs*"])
+    result.assert_outcomes(passed=1, failed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*AssertionError: the output is not linear of these inputs: semantics*",
+            "*mend: *",
+            "*worst element [[]*got *correctly rounded *exact *",
+            "*AssertionError: the output is not linear of these inputs: *",
+            "*worst element [[]1, 1]*",
+            "*CaseError: linear takes the arrays input, weight, bias; got 'wight'; did you mean 'weight'?",
+        ]
+    )
+    # The user's own line, and not the way through this package.
+    result.stdout.no_fnmatch_line("*case_folder.py*in make_case*")
 
 
 def test_the_plugin_loads_nothing_heavy():
