@@ -5,13 +5,16 @@
     *.npy
 
 Whatever is wrong with it is one line: the rule, what was given, the mend. Files are read without pickle, and
-only from inside the folder.
+only from inside the folder. They hold what a float32 layer was given and gave: integers (but for classes and
+masks) and float64 outputs are refused there, since nobody can tell what was lost on the way; in Python, where
+the type was chosen, they are taken and noted.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -91,11 +94,20 @@ def make_case(
     def load(name: str, value: Any, what: str) -> Array:
         if folder is not None and isinstance(value, str):
             return _read_array(folder, value, f"{what} {name!r}")
+        if folder is not None and not (what == "output" and name in (outputs or {})):
+            raise CaseError(
+                f"case.json names an .npy file for each array; got {value!r} for {what} {name!r}; "
+                f'save it by np.save and write "{name}": "{name}.npy"'
+            )
         if isinstance(value, str):
             raise CaseError(f"{what} {name!r} is an array; got the text {value!r}; pass the array itself")
         return as_array(value, f"{what} {name!r}")
 
-    judged = {str(name): _output(str(name), load(name, v, "output"), notes) for name, v in found.items()}
+    loaded = {str(name): load(name, value, "output") for name, value in found.items()}
+    if folder is not None:
+        for name in given["outputs"]:
+            _as_stored(f"output {name!r}", loaded[str(name)], double=False)
+    judged = {name: _output(name, array, notes) for name, array in loaded.items()}
     if not any(array is not None for array in given["arrays"].values()):
         if len(judged) < 2:
             raise CaseError(
@@ -105,11 +117,17 @@ def make_case(
         return Case("", {}, {}, judged, tuple(notes))
     op = _op(declared.get("op"))
     params, in_params = _params(op, declared.get("layout"), given["params"])
-    arrays = {
-        str(name): _operand(op, str(name), load(name, value, "array"), notes)
+    held = {
+        str(name): load(name, value, "array")
         for name, value in {**in_params, **given["arrays"]}.items()
         if value is not None
     }
+    if folder is not None:
+        for name, array in held.items():
+            if (op, name) not in _KEPT:
+                _as_stored(f"array {name!r}", array, double=True)
+    _finite(held)
+    arrays = {name: _operand(op, name, array, notes) for name, array in held.items()}
     _check_names(op, arrays, params)
     return Case(op, params, arrays, judged, tuple(notes))
 
@@ -214,17 +232,39 @@ def _check_names(op: str, arrays: Mapping[str, Array], params: Mapping[str, Any]
         raise CaseError(str(reason)) from None
 
 
+def _as_stored(what: str, array: Array, *, double: bool) -> None:
+    """Refuse integers, and float64 if not `double`; what is no number at all is refused later."""
+    if array.dtype.kind in "iub":
+        raise CaseError(
+            f"{what} holds the floats of a float32 layer; got {array.dtype}; "
+            "save what the layer was given or gave: array.astype(np.float32)"
+        )
+    if array.dtype.kind == "f" and array.dtype.itemsize == 8 and not double:
+        raise CaseError(
+            f"{what} is what a float32 layer gave; got {array.dtype}; save it as float32, or run the layer "
+            "in float32 (precision.explain judges float64 arithmetic in Python)"
+        )
+
+
+def _finite(arrays: Mapping[str, Array]) -> None:
+    """Raises CaseError where arrays hold NaN or Inf: how many, and which comes first, in each of them."""
+    wild = []
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or np.isfinite(array).all():
+            continue
+        finite, nans = np.isfinite(array), int(np.isnan(array).sum())
+        first = [int(i) for i in np.argwhere(~finite)[0]]
+        wild.append(
+            f"array {name!r} holds {nans} NaN and {array.size - int(finite.sum()) - nans} Inf among "
+            f"{array.size} values, the first, {array[tuple(first)]}, at {first}"
+        )
+    if wild:
+        raise CaseError(f"the arrays of a case are finite; {', '.join(wild)}; find what made it")
+
+
 def _operand(op: str, name: str, array: Array, notes: list[str]) -> Array:
     """The array as finite float32."""
     _real(array, f"array {name!r}")
-    finite = np.isfinite(array) if array.dtype.kind == "f" else np.ones(array.shape, np.bool_)
-    if not finite.all():
-        nans, first = int(np.isnan(array).sum()), [int(i) for i in np.argwhere(~finite)[0]]
-        raise CaseError(
-            f"the arrays of a case are finite; array {name!r} holds {nans} NaN and "
-            f"{array.size - int(finite.sum()) - nans} Inf among {array.size} values, the first, "
-            f"{array[tuple(first)]}, at {first}; find what made it"
-        )
     if (op, name) in _KEPT and array.dtype.kind in "iub":
         return array
     return _single(array, f"array {name!r}", notes)
@@ -325,7 +365,9 @@ def _inside(folder: Path, name: str, what: str) -> Path:
 
 
 def _first_line(reason: Exception) -> str:
-    return (str(reason).splitlines() or [type(reason).__name__])[0][:120]
+    """The start of a message, without the guesses and addresses of memory in it."""
+    line = (str(reason).splitlines() or [type(reason).__name__])[0]
+    return re.sub(r"( at 0x[0-9a-f]+)|( \(file seems .*)", "", line)[:120].rstrip(". ")
 
 
 def tried(function: Callable[[], Any], case: Case) -> Any:

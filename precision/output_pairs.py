@@ -1,7 +1,7 @@
 """Two outputs side by side: the same bits or not, how far apart, and what rounding of that size is.
 
 Without the arrays that they were made from nobody can say which of the two is right: only how far apart they
-are, and whether one is the other in a narrower format.
+are, whether one is the other in a narrower format, or a simple function of it, and where they differ.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from precision.output_relations import NEAR, Relation, relation
 from reference.formats import FORMATS, round_to
 
 Array = NDArray[Any]
 
 NARROW = ("bfloat16", "binary16", "tf32", "e4m3", "e5m2")
 _SIZES = (
-    (2.0**-19, "float32 sums in another order"),
+    (NEAR, "float32 sums in another order"),
     (2.0**-10, "operands rounded to TF32 or float16"),
     (2.0**-6, "operands or results rounded to bfloat16"),
 )
@@ -103,24 +104,62 @@ def likeness(pair: Pair, a: Array, b: Array) -> str:
     if pair.equal:
         return f"one implementation, or two that round alike; {unknown}"
     if pair.differing is None:
-        return f"two shapes are two functions; {unknown}"
+        return f"{_related(pair, a, b) or 'two shapes are two functions'}; {unknown}"
+    return "; ".join([*_looks(pair, a, b), unknown])
+
+
+def _looks(pair: Pair, a: Array, b: Array) -> list[str]:
+    """What two outputs of one shape, of which some elements differ, are to each other."""
     if not pair.differing:
-        return unknown
+        return []
+    if pair.differing == int(np.sum(np.isfinite(a) != np.isfinite(b))):
+        return ["where both are finite they are equal; NaN and Inf are no rounding"]
     for first, second, one, other in ((pair.a, pair.b, a, b), (pair.b, pair.a, b, a)):
         for kind in NARROW:
             narrow = np.asarray(round_to(other.astype(np.float64), FORMATS[kind]))
             if np.array_equal(narrow, one.astype(np.float64), equal_nan=True):
-                return f"{first} is {second} rounded to {kind}, in every element; {unknown}"
-    held = [f"{name} holds {kind} numbers only" for name, kind in _held(pair, a, b)]
+                return [f"{first} is {second} rounded to {kind}, in every element"]
+    found = [f"{name} holds {kind} numbers only" for name, kind in _held(pair, a, b)]
     relative = pair.relative_l2
     if relative is None:
-        looks = "one of the two is zero everywhere: no size of rounding"
+        found.append("one of the two is zero everywhere: no size of rounding")
     else:
         kind = next((words for most, words in _SIZES if relative <= most), "")
-        looks = f"the difference is {relative:.2g} of the values, " + (
+        makes = (
             f"a size that {kind} make" if kind else "more than rounding to any of these formats usually makes"
         )
-    return "; ".join([*held, looks, unknown])
+        found.append(f"the difference is {relative:.2g} of the values, {makes}")
+    related = _related(pair, a, b) if relative is None or relative > NEAR else ""
+    place = related or _place(a, b)
+    return [*found, place] if place else found
+
+
+def _related(pair: Pair, a: Array, b: Array) -> str:
+    """One as a function of the other, whichever way is found: exact before near."""
+    found: list[tuple[Relation, str, str]] = []
+    for first, second, one, other in ((pair.a, pair.b, a, b), (pair.b, pair.a, b, a)):
+        each = relation(one, other)
+        if each is not None:
+            found.append((each, first, second))
+    if not found:
+        return ""
+    best, first, second = min(found, key=lambda item: not item[0].exact)
+    return best.sentence(first, second)
+
+
+def _place(a: Array, b: Array) -> str:
+    """The one slice of an axis, or the border, that holds all differences."""
+    differ = ~((a == b) | (np.isnan(a) & np.isnan(b)))
+    for axis, count in enumerate(differ.shape):
+        others = tuple(n for n in range(differ.ndim) if n != axis)
+        where = np.flatnonzero(differ.any(axis=others))
+        if where.size == 1 < count:
+            return f"all differences are at index {int(where[0])} of axis {axis}"
+    if differ.ndim >= 3:
+        inside = differ[(slice(None), slice(None), *(slice(1, -1),) * (differ.ndim - 2))]
+        if inside.size and not inside.any():
+            return "all differences are at the border of the last axes"
+    return ""
 
 
 def _held(pair: Pair, a: Array, b: Array) -> list[tuple[str, str]]:

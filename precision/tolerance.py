@@ -6,19 +6,21 @@ least |t| - B. Any rtol will do with
     atol = max(2 B - rtol (|t| - B), 0)    largest over the elements
 
 rtol is taken from the elements of usual size, |t| at least its root mean square: so it says what the sums
-lose, and atol what cancellation leaves of the others.
+lose, and atol what cancellation leaves of the others. Sums of products are also computed from operands that
+were rounded first, on purpose or by default: each such mode has numbers of its own.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from precision.operand_tolerance import operand_limits
 from reference import Truth, error_bound
 
 Float64 = NDArray[np.float64]
@@ -30,36 +32,71 @@ class Tolerance:
 
     rtol, atol: no correct one, in whatever order it adds, exceeds them. likely_rtol, likely_atol: what
     rounding errors that are independent and of mean zero stay within (`reference.error_bound`,
-    probabilistic); None where that says nothing.
+    probabilistic); None where that says nothing. modes: the same where one of the two, or both, round the
+    operands of their products first: by "tf32", "bfloat16" and "float16", those that the data allow.
     """
 
     rtol: float
     atol: float
     likely_rtol: float | None = None
     likely_atol: float | None = None
+    modes: Mapping[str, Tolerance] = field(default_factory=dict)
+
+    @property
+    def numbers(self) -> dict[str, dict[str, float]]:
+        """To paste: rtol and atol of "float32" and of each mode, the likely ones where they are known."""
+        found = {"float32": self, **self.modes}
+        return {name: each.usual for name, each in found.items()}
+
+    @property
+    def usual(self) -> dict[str, float]:
+        """The likely numbers, or the worst ones where nothing is known of the likely ones."""
+        if self.likely_rtol is None or self.likely_atol is None:
+            return {"rtol": self.rtol, "atol": self.atol}
+        return {"rtol": self.likely_rtol, "atol": self.likely_atol}
 
     @property
     def words(self) -> str:
-        worst = f"rtol={self.rtol:g}, atol={self.atol:g} in the worst case"
-        if self.likely_rtol is None:
+        worst = f"{_pair(self.rtol, self.atol)} in the worst case"
+        if self.likely_rtol is not None:
+            worst += f"; {_pair(**self.usual)} are likely to do"
+        if not self.modes:
             return worst
-        return f"{worst}; rtol={self.likely_rtol:g}, atol={self.likely_atol:g} are likely to do"
+        listed = ", ".join(f"{name} {_pair(**each.usual)}" for name, each in self.modes.items())
+        return f"{worst}; where one rounds its operands first: {listed}"
+
+
+def _pair(rtol: float, atol: float) -> str:
+    return f"rtol={rtol:g}, atol={atol:g}"
 
 
 def tolerance(
     op: str, arrays: Mapping[str, Any], params: Mapping[str, Any], truth: Truth, limit: Float64
 ) -> Tolerance | None:
     """The tolerances from a rigorous limit on |output - truth|; None where it is infinite."""
-    worst = _numbers(limit, truth)
-    if worst is None:
-        return None
     try:
-        likely = _numbers(error_bound(op, arrays, params, truth, kind="probabilistic"), truth)
+        likely = error_bound(op, arrays, params, truth, kind="probabilistic")
     except ValueError:  # an op without such a bound
         likely = None
-    if likely is None or likely == worst or likely[0] > worst[0] or likely[1] > worst[1]:
-        return Tolerance(*worst)
-    return Tolerance(*worst, *likely)
+    own = _of_limits(limit, likely, truth)
+    if own is None:
+        return None
+    modes = {}
+    for name, worst, usual in operand_limits(op, arrays, params, truth):
+        found = _of_limits(worst, usual, truth)
+        if found is not None:
+            modes[name] = found
+    return replace(own, modes=modes)
+
+
+def _of_limits(worst: Float64, likely: Float64 | None, truth: Truth) -> Tolerance | None:
+    most = _numbers(worst, truth)
+    if most is None:
+        return None
+    usual = None if likely is None else _numbers(likely, truth)
+    if usual is None or usual == most or usual[0] > most[0] or usual[1] > most[1]:
+        return Tolerance(*most)
+    return Tolerance(*most, *usual)
 
 
 def _numbers(limit: Float64, truth: Truth) -> tuple[float, float] | None:
