@@ -24,6 +24,7 @@ bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_replay.py -o out/bench/replay.json
 	$(BIN)/python tests/benchmarks/bench_tensorcore.py -o out/bench/tensorcore.json
 	$(BIN)/python tests/benchmarks/bench_orders.py -o out/bench/orders.json
+	$(BIN)/python tests/benchmarks/bench_verdicts.py -o out/bench/verdicts.json
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -122,7 +122,7 @@ class Budget:
                     "evidence": self.evidence.get(cause, "none"),
                     "share": _dot(part, error[finite]) / energy if energy else 0.0,
                     "rms_ulp": math.sqrt(_dot(scaled, scaled) / scaled.size) if scaled.size else 0.0,
-                    "mean_ulp": math.fsum(scaled.tolist()) / scaled.size if scaled.size else 0.0,
+                    "mean_ulp": float(np.mean(scaled, dtype=np.longdouble)) if scaled.size else 0.0,
                     "abs_max": float(np.max(np.abs(part), initial=0.0)),
                 }
             )
@@ -132,7 +132,7 @@ class Budget:
 def _dot(a: Float64, b: Float64) -> float:
     """A dot product whose own rounding does not show: squares of subnormal errors must not vanish."""
     scale = float(np.max(np.abs(b), initial=0.0))
-    return math.fsum((a * (b / scale)).tolist()) * scale if scale else 0.0
+    return float(np.sum(a.astype(np.longdouble) * (b / scale))) * scale if scale else 0.0
 
 
 def budget(

@@ -77,8 +77,9 @@ class After:
     """A step on the result of an op: a function of each number, or a rearrangement of all of them.
 
     A function f has the Lipschitz constant `slope`; its float32 evaluation at t is off by at most
-    u (own |t| + flat + |f(t)|). A `staircase` is monotone and rounds nothing of its own: its limits are its
-    values at both ends of the argument's. An arrangement gives zero where it takes no element.
+    u (own |t| + flat + |f(t)|), and by 2**-126 where that is flushed to zero. A `staircase` is monotone and
+    rounds nothing of its own: its limits are its values at both ends of the argument's. An arrangement gives
+    zero where it takes no element.
     """
 
     name: str
@@ -104,7 +105,8 @@ class After:
                 return Known(value, np.zeros_like(value), np.where(np.isnan(ends), np.inf, ends))
             reach = np.abs(at) + known.limit
             limit = self.slope * known.limit + unit * (self.own * reach + self.flat * (reach > 0))
-            rounded = unit * np.abs(value) if self.own or self.flat else 0.0
+            # What falls below the normal numbers may be flushed to zero.
+            rounded = unit * np.abs(value) + 2.0**-126 * (reach > 0) if self.own or self.flat else 0.0
         return Known(value, np.zeros_like(value), limit + rounded)
 
 

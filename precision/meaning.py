@@ -3,11 +3,12 @@
     search(op, arrays, params, output) -> Meaning
 
 1. Within `reference.error_bound` everywhere, for normalizations also that of a variance in one pass or by
-   Welford: `rounding`. But where a change takes away nearly all of the error, that is named, as `consistent`.
+   Welford, if each row is what some statistics give: `rounding`. But where a change or one element takes away
+   nearly all of the error, that is named, as `consistent`.
 2. Single changes of the declaration, operands or results rounded to narrower formats among them. Each is
    tried on a few outputs first. It explains the output only if *every* output is within the limit of the
    changed function, and it parts from the declared one by more than rounding where that fails.
-3. One element of the arrays, or the order of the output's channels: `data`.
+3. One element of the arrays, or the order of the output's or the input's channels: `data`.
 4. Pairs of changes, in the same way.
 5. Else `unexplained`, with the place of what is left.
 
@@ -17,21 +18,32 @@ Nothing is claimed to be proved of an output that one of the limits allows to be
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from precision.counterexample import Counterexample, smallest_between
-from precision.hypotheses import DATA, SEMANTICS, Declaration, Float64
+from precision.hypotheses import DATA, SEMANTICS, Declaration, Float64, Known
 from precision.meaning_bench import Bench
-from precision.meaning_fit import Fit, closer, far_better, fits_of, pairs, refined, rms, simplest
+from precision.meaning_fit import (
+    Fit,
+    closer,
+    far_better,
+    fits_but_for_statistics,
+    fits_of,
+    pairs,
+    refined,
+    rms,
+    simplest,
+)
 from precision.meaning_limits import direct
 from precision.meaning_norm_form import NORMS
+from precision.meaning_norm_rows import LARGEST, is_right_but_for_statistics
 from precision.meaning_where import Where, where
 from precision.mends import mend
-from precision.single_element import element_changes
+from precision.single_element import element_changes, near_elements
 from reference import Truth
 from reference.formats import BINARY32, ulp
 
@@ -75,6 +87,8 @@ class Meaning:
     reason: str = ""
     declared: Declaration | None = None
     found: Declaration | None = None
+    known: Known | None = field(default=None, repr=False, compare=False)
+    """The found function's values with their limit."""
 
     def counterexample(self) -> Counterexample | None:
         """The smallest integer arrays on which declared and found differ by 1/2; None without any."""
@@ -110,20 +124,12 @@ def search(
         return Meaning("rounding", reason="there are no outputs")
     if bench.fits_shape and not bench.known.violated(bench.output).any():
         reason, evidence = "every output is within the bound of the declared function", "consistent"
-        fits = closer(bench)
+        fits = closer(bench, near_elements(bench))
+        if not fits and _beyond_any_statistics(bench):
+            reason = "the worst-case bound allows nearly everything on this data, but no statistics give this"
+            return Meaning("unexplained", reason=reason, declared=bench.declared)
     else:
-        reason = _another_algorithm(bench)
-        evidence = "consistent" if reason else "proved"
-        fits = fits_of(bench, bench.changes(bench.declared))
-        if not fits and bench.fits_shape:
-            fits = fits_of(bench, element_changes(bench), screened=False)
-            if fits and int(bench.known.violated(bench.output).sum()) == 1:
-                # A number solved from one output fits that output: an altered output looks the same.
-                evidence = "consistent"
-        if not fits or any(change.solved for change in fits[0].declaration.changes):
-            fits = simplest(fits, fits_of(bench, pairs(bench)))
-        if reason:
-            fits = far_better(bench, fits)
+        fits, reason, evidence = _beyond(bench)
     if fits:
         more = refined(bench, fits[0]) if bench.fits_shape else None
         return _explained(bench, [more, *fits] if more else fits, framework, evidence, more is not None)
@@ -135,15 +141,62 @@ def search(
     return Meaning("unexplained", where=rest, reason=reason, declared=bench.declared)
 
 
-def _another_algorithm(bench: Bench) -> str:
-    """The worst case of another algorithm for the variance that holds every output; empty where none does."""
-    declared = bench.declared
+def _beyond(bench: Bench) -> tuple[list[Fit], str, str]:
+    """What explains an output beyond the bound; why another algorithm may be the reason; the evidence."""
+    reason, doubted = _another_algorithm(bench)
+    evidence = "consistent" if doubted else "proved"
+    fits = fits_of(bench, bench.changes(bench.declared))
+    if not fits and bench.fits_shape:
+        fits = fits_of(bench, element_changes(bench), screened=False)
+        if fits and int(bench.known.violated(bench.output).sum()) == 1:
+            # A number solved from one output fits that output: an altered output looks the same.
+            evidence = "consistent"
+    if not fits:
+        fits = fits_but_for_statistics(bench)
+    if not fits or fits[0].loose or any(change.solved for change in fits[0].declaration.changes):
+        fits = simplest(fits, fits_of(bench, pairs(bench)))
+    if reason:
+        fits = far_better(bench, fits)
+    if fits and fits[0].loose:
+        evidence = "consistent"
+    return fits, reason, evidence
+
+
+def _another_algorithm(bench: Bench) -> tuple[str, bool]:
+    """Why every output may be the declared function with its variance by another algorithm, else an empty
+    text; and whether the worst case of such an algorithm would hold them.
+
+    That worst case is one for each element, wide where the mean is far from zero. A row of real outputs is
+    wrong as a whole: see `precision.meaning_norm_rows`.
+    """
+    declared, reason = bench.declared, ""
     if bench.fits_shape and declared.op in NORMS | {"var", "std", "batch_norm_var", "batch_norm_invstd"}:
         for name in ("welford", "one_pass"):
             known = direct(declared.op, declared.arrays, declared.params, bench.unit, bench.truth, name)
             if np.isfinite(known.limit).all() and not known.violated(bench.output).any():
-                return f"every output is within the bound of the declared function, its variance by {name}"
-    return ""
+                reason = f"every output is within the bound of the declared function, its variance by {name}"
+                break
+    if declared.op not in NORMS or bench.stats is None or not bench.fits_shape:
+        return reason, bool(reason)
+    if reason and (bench.output.size > LARGEST or declared.form.given is not None):
+        return reason, True
+    if is_right_but_for_statistics(declared.form, bench.stats, bench.output, bench.unit):
+        words = "every output is what the declared formula makes of statistics that one pass may give"
+        return reason or words, True
+    return "", bool(reason)
+
+
+def _beyond_any_statistics(bench: Bench) -> bool:
+    """Whether rounding cannot be the reason of an output that a bound wider than the output allows."""
+    declared = bench.declared
+    if declared.op not in NORMS or bench.stats is None or declared.form.given is not None:
+        return False
+    limit = bench.known.limit
+    if bench.output.size > LARGEST or not np.isfinite(bench.output).all():
+        return False
+    if np.isfinite(limit).all() and rms(limit) <= rms(bench.output):
+        return False
+    return not is_right_but_for_statistics(declared.form, bench.stats, bench.output, bench.unit)
 
 
 def _explained(
@@ -177,7 +230,7 @@ def _explained(
     words = " and ".join(change.detail for change in changes)
     if verdict == "rounding":
         words += ", which is rounding and no difference of meaning"
-    return Meaning(verdict, tuple(findings), None, words, bench.declared, best.declaration)
+    return Meaning(verdict, tuple(findings), None, words, bench.declared, best.declaration, best.known)
 
 
 def _parts(bench: Bench, best: Fit) -> list[tuple[float | None, float | None]]:

@@ -14,6 +14,8 @@ from precision.meaning_sums import factors, misread, rewritten, shifted
 from reference import OPS, terms
 
 PLAIN = frozenset(("depth_to_space", "space_to_depth", "pixel_shuffle", "pixel_unshuffle", "dropout"))
+_NO_SLOPE = 1e-3
+"""Slopes that near to one are no activation: statistics that are a little off leave as much."""
 LOSSES = frozenset(("cross_entropy", "binary_cross_entropy_with_logits", "mse_loss"))
 
 
@@ -50,7 +52,7 @@ def solved_changes(declared: Declaration, core: Float64, sample: Sample) -> Iter
     for parts, name, make in ((negative, "leaky_relu", leaky), (np.expm1(negative), "elu", elu)):
         for number in solved_factors(parts[below], sample.output[below]):
             found = f"{name}({number:g})"
-            if number > 0 and number != 1.0 and found not in ACTIVATIONS:
+            if number > 0 and abs(number - 1.0) > _NO_SLOPE and found not in ACTIVATIONS:
                 change = Change("activation", "none", found, f"{found} is fused onto the output", solved=True)
                 yield declared.then(change, make(number).after(change))
 

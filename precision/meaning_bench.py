@@ -23,6 +23,7 @@ from precision.hypotheses import (
 from precision.meaning_after import after_changes, solved_changes
 from precision.meaning_functions import FUNCTIONS, in_place_of
 from precision.meaning_gather import SUMS
+from precision.meaning_gradients import gradient_changes
 from precision.meaning_limits import direct
 from precision.meaning_norm_form import NORMS, Statistics, form_of
 from precision.meaning_norms import norm_changes, solved_eps
@@ -127,6 +128,7 @@ class Bench:
         if declared.op in FUNCTIONS and declared.form is None and not declared.after:
             yield from in_place_of(declared, self.fine)
         yield from other_changes(declared, self.output.shape)
+        yield from gradient_changes(declared, self.output, self.memory)
         try:
             shape = self.core_shape(declared)
         except ValueError:

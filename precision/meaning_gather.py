@@ -22,8 +22,8 @@ SUMS = frozenset(("linear", *(f"{kind}{axes}d" for kind in ("conv", "conv_transp
 
 
 def axes_of(op: str) -> int:
-    """Spatial axes of an op of `SUMS`; 0 for linear."""
-    return 0 if op == "linear" else int(op[-2])
+    """Spatial axes of an op of `SUMS` or of its gradient; 0 for linear."""
+    return int(next((letter for letter in op if letter.isdigit()), "0"))
 
 
 def geometry_of(op: str, arrays: Mapping[str, Any], params: Mapping[str, Any]) -> Geometry:
@@ -60,6 +60,16 @@ def gathered(declared: Declaration, at: tuple[Indices, ...], unit: float) -> Kno
     limit = (gamma(count + 2, unit) + (count + 2) * 2.0**-52) * size * 1.001
     small = 2.0**-126 * count * (2.0 + _largest(x) + _largest(w)) if unit > 2.0**-30 else 0.0
     return Known(value, np.zeros_like(value), limit + small)
+
+
+def left_factors(declared: Declaration, rows: Indices, positions: int, shape: Shape) -> Float64:
+    """The first factors (row, term) of the outputs at some positions: (n, place) numbers in reading order."""
+    last = declared.op == "linear" or str(declared.params.get("layout", "NCHW")).endswith("C")
+    sizes = shape[:-1] if last else (shape[0], *shape[2:])
+    at = np.unravel_index(rows, sizes) if positions else ()
+    first = np.zeros(len(rows), np.int64)
+    place = (*at, first) if last else (at[0], first, *at[1:])
+    return _products(declared, tuple(place))[0]
 
 
 def _largest(values: Float64) -> float:

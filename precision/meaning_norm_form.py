@@ -22,7 +22,7 @@ from reference.grouped import Grouped, normalized_axes
 from reference.tracked import Rules, gamma
 
 NORMS = frozenset(name for name, op in OPS.items() if op.rows is not None)
-BIASED, UNBIASED, DEVIATION = "biased", "unbiased", "standard deviation"
+BIASED, UNBIASED, DEVIATION, ROOT = "biased", "unbiased", "standard deviation", "square root"
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,8 @@ def centre_and_spread(form: NormForm, stats: Statistics) -> tuple[Float64, Float
     """The mean that is subtracted and the variance (before eps), broadcast against the input."""
     if form.given is not None:
         mean, variance = form.given
+        if form.variance == ROOT:
+            return mean, np.sqrt(np.maximum(variance, 0.0))
         return mean, variance**2 if form.variance == DEVIATION else variance
     mean, variance = stats.of(form)
     if not form.centred:

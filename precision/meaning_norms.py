@@ -11,6 +11,7 @@ from precision.hypotheses import Change, Declaration, Float64, Shape, nice_numbe
 from precision.meaning_norm_form import (
     BIASED,
     DEVIATION,
+    ROOT,
     UNBIASED,
     NormForm,
     Statistics,
@@ -81,6 +82,10 @@ def _statistics(declared: Declaration, form: NormForm, shape: Shape) -> Iterator
     if form.given is not None:
         change = Change("variance", "variance", DEVIATION, "the running variance is taken as a deviation")
         yield declared.changed(change, form=replaced(form, variance=DEVIATION))
+        words = "a deviation is taken as the running variance"
+        yield declared.changed(
+            Change("variance", "variance", ROOT, words), form=replaced(form, variance=ROOT)
+        )
         change = Change("training", False, True, "the batch's own statistics are used")
         yield declared.changed(change, form=replaced(form, given=None))
         mean, variance = form.given

@@ -16,6 +16,7 @@ FORMATS = ("tf32", "bfloat16", "binary16", "e4m3", "e5m2")
 RESULTS = ("bfloat16", "binary16", "tf32", "e4m3", "e5m2")
 """TF32 is no format of storage: for results it comes after binary16, which has as many bits."""
 MODES = ("RNE", "RNA", "RZ")
+_FIRST = 4096
 
 
 def operand_changes(declared: Declaration) -> Iterator[Declaration]:
@@ -40,11 +41,12 @@ def operand_changes(declared: Declaration) -> Iterator[Declaration]:
 def narrow_formats(output: Float64) -> tuple[str, ...]:
     """The formats that hold every finite output: only to those may results have been rounded."""
     finite = output[np.isfinite(output)]
-    if not finite.size:
-        return ()
-    return tuple(
-        kind for kind in RESULTS if np.array_equal(formats.round_to(finite, formats.FORMATS[kind]), finite)
-    )
+    found: tuple[str, ...] = RESULTS if finite.size else ()
+    for part in (finite[:_FIRST], finite):  # a few are enough to turn most formats down
+        found = tuple(
+            kind for kind in found if np.array_equal(formats.round_to(part, formats.FORMATS[kind]), part)
+        )
+    return found
 
 
 def result_changes(declared: Declaration, kinds: tuple[str, ...]) -> Iterator[Declaration]:

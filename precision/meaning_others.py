@@ -31,7 +31,12 @@ LISTED: Mapping[str, Listed] = {
     "std": {"correction": (1, (0, 1))},
     "normalize": {"eps": (1e-12, _EPS), "squared_eps": (False, _FLAGS)},
     "weight_standardization": {"eps": (1e-5, _EPS)},
-    "local_response_norm": {"average": (True, _FLAGS), "k": (1.0, (0.0, 1.0, 2.0))},
+    "local_response_norm": {
+        "average": (True, _FLAGS),
+        "k": (1.0, (0.0, 1.0, 2.0)),
+        "alpha": (1e-4, (1e-5, 2e-5, 1e-4, 5e-4, 1e-3, 1e-2, 1.0)),
+        "beta": (0.75, (0.5, 0.75, 1.0)),
+    },
     "cross_entropy": {
         "reduction": ("mean", ("mean", "sum", "none")),
         "label_smoothing": (0.0, (0.0, 0.1)),

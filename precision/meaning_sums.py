@@ -40,6 +40,16 @@ def sum_changes(declared: Declaration, shape: Shape, memory: Memory) -> Iterator
         yield from _modes(declared, geo)
 
 
+def gradient_changes_of_layer(
+    declared: Declaration, geo: Geometry, gradient: Shape, memory: Memory
+) -> Iterator[Declaration]:
+    """Single changes of a convolution whose output has the shape of `gradient`, for its gradients."""
+    if declared.arrays.get("weight") is not None:
+        yield from _kernels(declared, _channels_last(declared), memory)
+    yield from _paddings(declared, geo, gradient)
+    yield from _modes(declared, geo)
+
+
 def _channels_last(declared: Declaration) -> bool:
     return str(declared.params.get("layout", "NCHW")).endswith("C")
 

@@ -43,7 +43,7 @@ def _kind(
 ) -> tuple[str, tuple[int, ...], str]:
     rank, count = wrong.ndim, int(np.count_nonzero(wrong))
     if count == 1:
-        return "one position", tuple(int(i[0]) for i in np.nonzero(wrong)), "all at one position"
+        return "one position", tuple(map(int, np.argwhere(wrong)[0])), "all at one position"
     if rank < 2:
         return "everywhere", (), "without a pattern that is known"
     last = declared.op in LAST or str(declared.params.get("layout", "NCHW")).endswith("C")

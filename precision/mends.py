@@ -42,6 +42,8 @@ def _shown(value: Any) -> str:
 
 
 def _data(change: Change) -> str:
+    if change.parameter == "channel order" and isinstance(change.found, Mapping):
+        return "give the input, or the weights that meet it, in the declared order of channels"
     if isinstance(change.found, Mapping):
         return f"copy {change.parameter.removesuffix(' element')} again: one element differs"
     return "copy the weights in the declared order of channels"

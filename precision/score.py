@@ -220,4 +220,5 @@ def _ratio(a: float, b: float) -> float | None:
 
 def _largest_ratio(values: Float64, divisors: Float64) -> float | None:
     positive = divisors > 0
-    return _figure(np.max, values[positive] / divisors[positive])
+    with np.errstate(over="ignore"):  # infinite: an error beside which all terms are nothing
+        return _figure(np.max, values[positive] / divisors[positive])

@@ -16,14 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from precision.hypotheses import DATA, Change, Declaration, Float64, step
+from precision.hypotheses import DATA, Change, Declaration, Float64
 from precision.meaning_bench import Bench
-from precision.meaning_gather import geometry_of, taps
+from precision.meaning_channel_order import permuted_channels
+from precision.meaning_elements_transposed import transposed_elements
+from precision.meaning_gather import SUMS, geometry_of, taps
 from precision.meaning_norm_form import NORMS, NormForm, centre_and_spread, inverse_root, picked, replaced
 from reference.padding import padded
 
 _TRIED = 3
 _MOST_PIXELS = 400
+_LEAST_CHANNELS, _GOOD_PART = 4, 0.3
+"""Of channels that share no element; of the largest error that rounding alone does not leave elsewhere."""
 Mask = NDArray[np.bool_]
 Index = tuple[int, ...]
 
@@ -63,19 +67,49 @@ def element_changes(bench: Bench) -> Iterator[Declaration]:
         return
     if declared.op in NORMS:
         yield from _norm_elements(bench, error, wrong)
+    yield from _elements(declared, error, wrong)
+    yield from permuted_channels(bench)
+
+
+def near_elements(bench: Bench) -> Iterator[Declaration]:
+    """The same where the bound would allow the error: one element explains it where it is far larger.
+
+    A change of one weight or bias shows in one channel of several, one of the input in one place: there the
+    error is a good part of its largest, which rounding errors are everywhere.
+    """
+    declared = bench.declared
+    error = bench.known.error(bench.output)
+    sizes = np.abs(error)
+    if declared.op not in SUMS | NORMS or not np.isfinite(error).all() or not sizes.any():
+        return
+    last = declared.op in ("linear", "layer_norm", "rms_norm")
+    last |= str(declared.params.get("layout", "NCHW")).endswith("C")
+    if error.shape[-1 if last else 1] < _LEAST_CHANNELS:
+        return
+    wrong = sizes > _GOOD_PART * float(sizes.max())
+    if declared.op in NORMS:
+        yield from _norm_elements(bench, error, wrong)
+        return
+    yield from _elements(declared, error, wrong)
+
+
+def _elements(declared: Declaration, error: Float64, wrong: Mask) -> Iterator[Declaration]:
+    """One element of a layer that is a sum of products."""
+    if declared.op.startswith("conv_transpose") and "grad" not in declared.op:
+        for name, place, delta in transposed_elements(declared, error, wrong):
+            yield from _values(declared, name, place, float(declared.arrays[name][place]) + delta)
     layer = _layer(declared, error, wrong)
     if layer is not None:
         yield from _sum_elements(declared, layer)
-    yield from _permuted(bench)
 
 
 def _layer(declared: Declaration, error: Float64, wrong: Mask) -> _Layer | None:
-    x, w = declared.arrays["input"], declared.arrays.get("weight")
-    if declared.op == "linear":
+    x, w = declared.arrays.get("input"), declared.arrays.get("weight")
+    if declared.op == "linear" and x is not None:
         rows = x.reshape(-1, x.shape[-1])
         flat, mask = error.reshape(len(rows), -1), wrong.reshape(len(rows), -1)
         return _Layer(rows, w, flat, mask, (), (), (), (), 1, True, x.shape[:-1] or (1,))
-    if declared.op not in ("conv1d", "conv2d", "conv3d"):
+    if declared.op not in ("conv1d", "conv2d", "conv3d") or x is None:
         return None
     geo = geometry_of(declared.op, declared.arrays, declared.params)
     if geo.channels_last:
@@ -258,35 +292,3 @@ def _norm_elements(bench: Bench, error: Float64, wrong: Mask) -> Iterator[Declar
             yield bench.declared.changed(change, form=replaced(form, given=given))
         else:
             yield bench.declared.changed(change, form=replaced(form, **{part: other}))
-
-
-def _permuted(bench: Bench) -> Iterator[Declaration]:
-    """The channels of the output in another order, found by comparing each with each."""
-    declared, out = bench.declared, bench.output
-    if out.ndim < 2:
-        return
-    last = declared.op in ("linear", "layer_norm", "rms_norm", "matmul") or str(
-        declared.params.get("layout", "NCHW")
-    ).endswith("C")
-    axis = out.ndim - 1 if last else 1
-    count = out.shape[axis]
-    truth = bench.known.value + bench.known.rest
-    if count < 2 or count > 4096 or not np.isfinite(truth).all():
-        return
-    rows, columns = (np.moveaxis(a, axis, 0).reshape(count, -1) for a in (out, truth))
-    chosen = np.random.default_rng(7).permutation(rows.shape[1])[:16]
-    rows, columns = rows[:, chosen], columns[:, chosen]
-    order = []
-    for row in rows:
-        distance = np.abs(columns - row).max(axis=1)
-        order.append(int(np.argmin(distance)))
-    if sorted(order) != list(range(count)) or order == list(range(count)):
-        return
-    change = Change(
-        "channel order",
-        "as declared",
-        order,
-        "the channels of the output are permuted: filters, or entries of the weight, in another order",
-        DATA,
-    )
-    yield declared.then(change, step(change, arrange=lambda a: np.take(a, order, axis)))
