@@ -12,15 +12,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from precision.explanation import Explanation, explain
     from precision.order_search import reveal, reveal_run
+    from precision.prediction import Prediction, predict
+    from precision.trace_models import trace
+    from precision.trace_result import Trace
 
 __version__ = "0.1.0"
-__all__ = ["Explanation", "explain", "reveal", "reveal_run"]
+__all__ = ["Explanation", "Prediction", "Trace", "explain", "predict", "reveal", "reveal_run", "trace"]
 
 _MODULES = {
     "Explanation": "explanation",
     "explain": "explanation",
     "reveal": "order_search",
     "reveal_run": "order_search",
+    "Prediction": "prediction",
+    "predict": "prediction",
+    "Trace": "trace_result",
+    "trace": "trace_models",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import traceback
@@ -21,11 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: all `exact` or `rounding`; 1: something else was found, or nothing measured; 2: bad input or usage,
     told in one line; 3: a fault of this program; 130: stopped by Ctrl-C.
     """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if any(importlib.util.find_spec(name) is None for name in ("typer", "rich")):
+        return _bare(given)
     import typer
 
     from precision.cli import app
 
-    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         status = typer.main.get_command(app).main(given or ["--help"], "precision", standalone_mode=False)
     except _usage_errors() as error:
@@ -51,6 +54,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         return INTERNAL
     return int(status or 0)
+
+
+def _bare(given: Sequence[str]) -> int:
+    """A machine that captures has no libraries for a command line: it has one command."""
+    from precision.capturing import NEEDED_ELSEWHERE, bare_main
+
+    try:
+        if given and given[0] not in ("run", "-h", "--help"):
+            raise UserError(
+                f"without its libraries precision has the command `run` alone; got {given[0]!r}; "
+                f"take the captures to a machine with {NEEDED_ELSEWHERE}"
+            )
+        return bare_main(given or ["--help"])
+    except UserError as error:
+        _complain(str(error))
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OSError as error:
+        _complain(f"a file could not be used: {error}; check the path, its permissions and the free space")
+        return BAD_INPUT
+    except SystemExit as ending:  # --help
+        return int(ending.code or 0)
+    except ModuleNotFoundError as error:
+        _complain(f"{error.name} is needed and not installed; pip install numpy safetensors")
+        return BAD_INPUT
+    except Exception:
+        traceback.print_exc()
+        return INTERNAL
 
 
 def _usage_errors() -> Any:

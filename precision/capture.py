@@ -4,7 +4,9 @@ A capture is a folder:
 
     manifest.json         schema, mode, switches asked and read back, versions, and for every cell its
                           status, timing, input checksums, and the SHA-256 of its file
-    CASE.safetensors      the outputs of one cell: the tensors `data` and `probe`, float32
+    CASE.safetensors      the outputs of one cell: the tensors `data`, `probe` and `width`, float32; where
+                          the cell has `whole`, samples of them at the flat indices `index`
+    PROBE.safetensors     the answers of one probe of a suite (a cell whose kind is `probe`)
 
 Every file is written to a temporary name and renamed, the manifest last: what the manifest lists is
 complete.  A capture can be read, scored and rendered on any machine.  Nothing is pickled.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -25,9 +28,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from precision.cases import VARIANTS
 from precision.errors import UserError
+from precision.sampling import Sampled, output_sha256
 
-SCHEMA = 1
+SCHEMA = 2
+OLDEST = 1
+"""Captures of schema 1 have neither samples nor probes; all else is the same."""
 MANIFEST = "manifest.json"
 
 
@@ -54,16 +61,72 @@ class Capture:
         write_atomically(self.folder / MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
 
     def outputs(self, case_id: str) -> dict[str, NDArray[np.float32]]:
-        """Return the arrays of one cell.  Raises `UserError` unless the bytes are those captured."""
-        cell = self.cells[case_id]
-        tensors = read_tensors(self.folder, str(cell["file"]), str(cell["sha256"]))
-        missing = {"data", "probe", "width"} - set(tensors)
-        if missing or any(tensor.dtype != np.float32 for tensor in tensors.values()):
+        """Return the whole arrays of one cell, by variant.
+
+        Raises `UserError` unless the bytes are those captured, and for a cell of which only a sample was kept
+        (`samples` takes both).
+        """
+        if "whole" in self.cells[case_id]:
             raise UserError(
-                f"a cell's file holds the float32 tensors data, probe and width; "
-                f"{self.folder / cell['file']} does not; capture again"
+                f"whole outputs are needed here; {self.folder} keeps a sample of case {case_id}; "
+                "score the run, or capture the case in another suite"
             )
+        tensors = self._tensors(case_id)
+        missing = set(VARIANTS) - set(tensors)
+        if missing or any(tensor.dtype != np.float32 for tensor in tensors.values()):
+            raise self._unfit(case_id)
         return tensors
+
+    def samples(self, case_id: str) -> dict[str, Sampled]:
+        """Return what was kept of a cell's outputs, by variant.  Raises `UserError` as `outputs` does."""
+        whole = self.cells[case_id].get("whole")
+        if whole is None:
+            return {
+                variant: Sampled(array, None, array.shape, output_sha256(array))
+                for variant, array in self.outputs(case_id).items()
+            }
+        tensors = self._tensors(case_id)
+        index = tensors.pop("index", None)
+        shape = tuple(int(size) for size in whole["shape"])
+        fit = (
+            set(VARIANTS) <= set(tensors) == set(whole["sha256"])
+            and index is not None
+            and index.dtype == np.int64
+            and index.ndim == 1
+            and bool(np.all(np.diff(index) > 0))
+            and 0 <= index.min(initial=0) <= index.max(initial=0) < math.prod(shape)
+            and all(t.dtype == np.float32 and t.shape == index.shape for t in tensors.values())
+        )
+        if not fit:
+            raise self._unfit(case_id)
+        return {
+            variant: Sampled(values, index, shape, str(whole["sha256"][variant]))
+            for variant, values in tensors.items()
+        }
+
+    def answers(self, probe_id: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return the notes and the tensors of a suite's probe.  Raises `UserError` for changed bytes."""
+        cell = self.cells[probe_id]
+        if cell.get("kind") != "probe":
+            raise UserError(f"answers are those of a suite's probes; {probe_id!r} is a case; take samples")
+        return dict(cell["notes"]), self._tensors(probe_id)
+
+    def verify(self, cell_id: str) -> None:
+        """Raise `UserError` unless a good cell's file is as captured and holds what it should."""
+        if self.cells[cell_id].get("kind") == "probe":
+            self.answers(cell_id)
+        else:
+            self.samples(cell_id)
+
+    def _tensors(self, cell_id: str) -> dict[str, NDArray[Any]]:
+        cell = self.cells[cell_id]
+        return read_tensors(self.folder, str(cell["file"]), str(cell["sha256"]))
+
+    def _unfit(self, case_id: str) -> UserError:
+        return UserError(
+            f"a cell's file holds the float32 tensors data, probe and width; "
+            f"{self.folder / self.cells[case_id]['file']} does not; capture again"
+        )
 
 
 _FIELDS = tuple(item.name for item in fields(Capture) if item.name != "folder")
@@ -75,7 +138,7 @@ def load_capture(folder: Path) -> Capture:
     Raises `UserError` for an older or newer schema, a missing or unreadable manifest or file, a file name
     that leads out of the folder, and (on `Capture.outputs`) bytes that changed.
     """
-    content = read_json(folder / MANIFEST, "a capture", SCHEMA)
+    content = read_json(folder / MANIFEST, "a capture", SCHEMA, OLDEST)
     try:
         capture = Capture(folder, **{key: content[key] for key in _FIELDS})
         files = {case: _checked_cell(cell) for case, cell in capture.cells.items()}
@@ -92,10 +155,14 @@ def load_capture(folder: Path) -> Capture:
     return capture
 
 
+_PROBE_FIELDS = {
+    "file": str, "sha256": str, "fingerprint": str, "seconds": float, "notes": dict, "kernels": list,
+}  # fmt: skip
 _CELL_FIELDS = {
     "file": str, "sha256": str, "inputs": dict, "fingerprint": str, "seconds": float, "repeats": int,
     "distinct": int, "kernels": list,
 }  # fmt: skip
+_WHOLE_FIELDS = {"shape": list, "sha256": dict}
 
 
 def _checked_cell(cell: dict[str, Any]) -> str | None:
@@ -103,10 +170,16 @@ def _checked_cell(cell: dict[str, Any]) -> str | None:
     if cell["status"] != "ok":
         str(cell["reason"])
         return None
-    for name, kind in _CELL_FIELDS.items():
-        if not isinstance(cell[name], kind):
-            raise TypeError(f"{name!r} of type {kind.__name__}")
+    _check_types(cell, _PROBE_FIELDS if cell.get("kind") == "probe" else _CELL_FIELDS)
+    if "whole" in cell:
+        _check_types(cell["whole"], _WHOLE_FIELDS)
     return str(cell["file"])
+
+
+def _check_types(found: Mapping[str, Any], wanted: Mapping[str, type]) -> None:
+    for name, kind in wanted.items():
+        if not isinstance(found[name], kind):
+            raise TypeError(f"{name!r} of type {kind.__name__}")
 
 
 def check_capture(folder: Path, mode: str) -> Capture | None:
@@ -121,12 +194,15 @@ def check_capture(folder: Path, mode: str) -> Capture | None:
         )
     for case_id, cell in capture.cells.items():
         if cell["status"] == "ok":
-            capture.outputs(case_id)
+            capture.verify(case_id)
     return capture
 
 
-def read_json(path: Path, what: str, schema: int) -> dict[str, Any]:
-    """Read a versioned JSON file, with a message each for missing, unreadable, too old and too new."""
+def read_json(path: Path, what: str, schema: int, oldest: int | None = None) -> dict[str, Any]:
+    """Read a versioned JSON file, with a message each for missing, unreadable, too old and too new.
+
+    oldest: the oldest schema that is still read; without it only `schema` is.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -138,7 +214,7 @@ def read_json(path: Path, what: str, schema: int) -> dict[str, Any]:
         raise UserError(f"{what} names its schema in {path.name}; {path} does not; make it again")
     if found > schema:
         raise UserError(f"{path} is of schema {found}, newer than this version's {schema}; update precision")
-    if found < schema:
+    if found < (schema if oldest is None else oldest):
         raise UserError(f"{path} is of schema {found}, older than this version's {schema}; make it again")
     return dict(content)
 
@@ -150,14 +226,14 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, NDArray[np.float32]]) -> str:
+def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> str:
     """Write a safetensors file atomically, and return its SHA-256."""
     content = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
     write_atomically(path, content)
     return hashlib.sha256(content).hexdigest()
 
 
-def read_tensors(folder: Path, name: str, sha256: str) -> dict[str, NDArray[np.float32]]:
+def read_tensors(folder: Path, name: str, sha256: str) -> dict[str, NDArray[Any]]:
     """Read a safetensors file inside `folder` whose bytes must have the given SHA-256."""
     path = _inside(folder, name)
     try:

@@ -14,15 +14,20 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from precision.errors import UserError
 from precision.inputs import Array, Float32, make_arrays
 
+if TYPE_CHECKING:
+    from precision.recording import RecordedProbe
+
 T = TypeVar("T")
 
 VARIANTS = ("data", "probe", "width")
-SUITES = ("default", "smoke")
+SUITES = ("default", "smoke", "gpu")
+STUDIES = ("conv-difference", "notebook", "same-outputs", "wgan", "detnet")
+"""Suites whose report also explains the rows of a document (`precision.studies`)."""
 ORDER_SUITES = (*SUITES, "sums")
 """Suites whose orders can be revealed: also sums that are not scored."""
 
@@ -81,21 +86,52 @@ class Case:
         return hashlib.sha256(json.dumps(declaration, sort_keys=True).encode()).hexdigest()
 
 
+class Asked(Protocol):
+    """What a worker is asked for: a case, or a probe of a suite."""
+
+    @property
+    def id(self) -> str:
+        """Its stable name."""
+
+    def fingerprint(self) -> str:
+        """SHA-256 of its declaration."""
+
+
 def _plain(array: Array) -> list[Any]:
     return [list(array.shape), array.recipe, dict(array.arguments)]
 
 
-def load_suite(name: str, known: Iterable[str] = SUITES) -> tuple[Case, ...]:
+def load_suite(name: str, known: Iterable[str] = (*SUITES, *STUDIES)) -> tuple[Case, ...]:
     """Return the cases of a built-in suite, in order.  Raises `UserError` for an unknown name."""
     if name not in known:
         raise UserError(f"a suite is one of {', '.join(known)}; got {name!r}; choose one of these")
-    module = importlib.import_module(f"precision.suites.{name}")
-    cases: tuple[Case, ...] = module.CASES
+    cases: tuple[Case, ...] = _module(name).CASES
     return cases
 
 
-def select_cases(cases: Iterable[Case], patterns: str | None) -> tuple[Case, ...]:
-    """Return the cases whose id matches one of the comma-separated glob patterns (all for None)."""
+def _module(name: str) -> Any:
+    return importlib.import_module(f"precision.suites.{name.replace('-', '_')}")
+
+
+def load_probes(name: str) -> tuple[RecordedProbe, ...]:
+    """Return a suite's probes: what is asked of a mode and recorded, beside the cases that are scored."""
+    load_suite(name)
+    probes: tuple[RecordedProbe, ...] = getattr(_module(name), "PROBES", ())
+    return probes
+
+
+def kept_elements(name: str) -> tuple[int, int] | None:
+    """Return (largest output that a suite keeps whole, elements kept of a larger one); None: all whole."""
+    load_suite(name)
+    module = _module(name)
+    return (module.FULL_UP_TO, module.KEPT) if hasattr(module, "FULL_UP_TO") else None
+
+
+A = TypeVar("A", bound=Asked)
+
+
+def select_cases(cases: Iterable[A], patterns: str | None) -> tuple[A, ...]:
+    """Return the cases (or probes) whose id matches one of the comma-separated globs (all for None)."""
     return tuple(match_names(cases, patterns, "case", lambda case: case.id))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,11 +12,17 @@ import typer
 from rich.console import Console
 
 from precision import __version__
-from precision.cases import load_suite, select_cases
+from precision.capturing import choose
+from precision.cases import STUDIES, SUITES, Case, load_suite, select_cases
+from precision.cli_compare import compare
+from precision.cli_doctor import doctor
 from precision.cli_explain import explain
+from precision.cli_invariance import invariance
+from precision.cli_predict import predict
 from precision.cli_reveal import reveal
+from precision.cli_trace import trace
 from precision.errors import UserError
-from precision.modes import select_modes
+from precision.modes import Mode
 from precision.progress import progress
 from precision.runner import load_run
 from precision.runner import run as run_modes
@@ -31,7 +38,10 @@ FOUND_SOMETHING = 1
 TABLE_WIDTH = 100
 ROUNDING_ONLY = frozenset({"exact", "rounding", "not run"})
 
-Suite = Annotated[str, typer.Argument(help="a built-in suite: default or smoke")]
+Suite = Annotated[
+    str, typer.Argument(help=f"a built-in suite ({', '.join(SUITES)}) or study ({', '.join(STUDIES)})")
+]
+Named = Annotated[str | None, typer.Option("--suite", help="the suite, by name")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="the run folder; made, or gone on with")]
 Folder = Annotated[Path, typer.Argument(help="a run folder")]
 Cases = Annotated[
@@ -42,6 +52,9 @@ Modes = Annotated[
 ]
 Timeout = Annotated[float, typer.Option(help="seconds a worker may take for one case")]
 Jobs = Annotated[int, typer.Option(help="workers at a time; 1 keeps the timings clean")]
+Reveal = Annotated[
+    bool, typer.Option(help="also reveal in which order each kernel adds, to prove its rounding (minutes)")
+]
 Inputs = Annotated[Path | None, typer.Option(help="take the arrays from a folder made by `precision inputs`")]
 
 
@@ -67,10 +80,11 @@ def report(
     timeout: Timeout = 120.0,
     jobs: Jobs = 1,
     inputs: Inputs = None,
+    reveal: Reveal = False,
 ) -> int:
     """Run, score and render: the main job.  Status 1 where something other than rounding was found."""
     _check_plots()
-    run(suite, output, cases, modes, timeout, jobs, inputs)
+    run(suite, output, cases, modes, timeout, jobs, inputs, reveal)
     score(output)
     return render(output)
 
@@ -84,10 +98,12 @@ def run(
     timeout: Timeout = 120.0,
     jobs: Jobs = 1,
     inputs: Inputs = None,
+    reveal: Reveal = False,
+    named: Named = None,
 ) -> int:
     """Capture the suite's cases in every mode; on the same folder, go on where it stopped."""
-    chosen = select_cases(load_suite(suite), cases)
-    wanted = select_modes(modes)
+    suite = named or suite
+    chosen, wanted = choose(suite, cases, modes)
     total = len(chosen) * len(wanted)
     try:
         with progress("capture", total) as advance:
@@ -101,6 +117,8 @@ def run(
                 inputs=inputs,
                 progress=lambda mode, case: advance(f"{mode} {case}"),
             )
+        if reveal:
+            _reveal(output, [case for case in chosen if isinstance(case, Case)], wanted)
     except KeyboardInterrupt:
         print(
             f"precision: stopped; finished cells are kept in {output}; the same command goes on from there",
@@ -168,7 +186,19 @@ def inputs(
 
 
 app.command()(explain)
+app.command()(predict)
+app.command()(doctor)
 app.command()(reveal)
+app.command()(trace)
+app.command()(invariance)
+app.command()(compare)
+
+
+def _reveal(folder: Path, cases: Sequence[Case], modes: Sequence[Mode]) -> None:
+    from precision.order_store import count, reveal_captured
+
+    with progress("reveal", count(folder, cases, modes)) as advance:
+        reveal_captured(folder, cases, modes, lambda mode, case: advance(f"{mode} {case}"))
 
 
 def _check_plots() -> None:

@@ -35,6 +35,12 @@ Cases = Annotated[str | None, typer.Option("--cases", help="with --suite: comma-
 Modes = Annotated[str | None, typer.Option("--modes", help="with --suite: comma-separated globs of modes")]
 
 
+From = Annotated[
+    Path | None,
+    typer.Option("--from", help="reveal from the recorded probes of a run folder or a capture; runs nothing"),
+]
+
+
 def reveal(
     op: Op = None,
     mode: Mode = "torch.cpu",
@@ -47,8 +53,15 @@ def reveal(
     output: Output = Path("out/orders"),
     cases: Cases = None,
     modes: Modes = None,
+    from_: From = None,
 ) -> int:
     """Show the order in which a framework adds; status 1 where it is not proved for every output."""
+    if from_ is not None:
+        if op is not None or suite is not None:
+            raise UserError("--from reveals what was recorded, without an op or --suite; leave these out")
+        from precision.cli_recorded import reveal_captured_probes
+
+        return reveal_captured_probes(from_, modes, json_)
     if (op is None) == (suite is None):
         raise UserError("an op or --suite is needed, and not both; e.g. precision reveal conv2d --shape …")
     if suite is not None:

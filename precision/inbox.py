@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from precision.capture import Capture, read_tensors, write_atomically
-from precision.cases import VARIANTS, Case
+from precision.cases import VARIANTS, Asked
 from precision.errors import UserError
 from precision.requirements import cpu_model
 
@@ -17,7 +17,7 @@ from precision.requirements import cpu_model
 class Inbox:
     """Collects what a worker wrote into `.work` below its capture; may be read again at any time."""
 
-    def __init__(self, capture: Capture, cases: list[Case]) -> None:
+    def __init__(self, capture: Capture, cases: list[Asked]) -> None:
         self.capture, self.cases = capture, cases
         self.folder = capture.folder / ".work"
         self.started = False
@@ -41,7 +41,7 @@ class Inbox:
             self.capture.save()
         return done
 
-    def unanswered(self) -> list[Case]:
+    def unanswered(self) -> list[Asked]:
         """Return the cases that have no answer yet."""
         return [case for case in self.cases if case.id not in self.answered]
 
@@ -67,7 +67,7 @@ class Inbox:
         capture.versions = {**dict(answer.get("versions", {})), "processor": cpu_model()}
         capture.save()
 
-    def _accept(self, case: Case, path: Path) -> dict[str, Any]:
+    def _accept(self, case: Asked, path: Path) -> dict[str, Any]:
         answer = _answer(path)
         if answer.get("status") != "ok":
             return {"status": "error", "reason": str(answer.get("reason", "no reason given"))}
@@ -76,7 +76,7 @@ class Inbox:
             tensors = read_tensors(self.folder, name, str(answer.get("sha256")))
         except UserError as error:
             return {"status": "error", "reason": f"the worker's answer cannot be read: {error}"}
-        if not set(VARIANTS) <= set(tensors):
+        if answer.get("kind") != "probe" and not set(VARIANTS) <= set(tensors):
             return {"status": "error", "reason": "the worker's answer lacks an output"}
         # Copied, not moved: after Ctrl-C right here the answer is collected once more.
         write_atomically(self.capture.folder / name, (self.folder / name).read_bytes())

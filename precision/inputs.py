@@ -33,12 +33,13 @@ class Array:
 
     def make(self, key: str) -> Float32:
         """Return the array whose stream is named by `key`; the same key gives the same bits."""
-        words = _stream(key)
+        words = stream(key)
         array = RECIPES[self.recipe](words, self.shape, **self.arguments)
         return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def _stream(key: str) -> Words:
+def stream(key: str) -> Words:
+    """Return the generator of raw 64-bit words that is named by `key`."""
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "little")
     generator = np.random.Philox(key=seed)
 
@@ -115,6 +116,15 @@ def _selector(words: Words, shape: tuple[int, ...]) -> Float32:
     return flat.reshape(shape)
 
 
+def _picked(words: Words, shape: tuple[int, ...], grouped: tuple[int, ...], keep: tuple[int, ...]) -> Float32:
+    """Zeros, but for one power of two from 1/4 to 4 at every index of the axes `keep` of shape `grouped`."""
+    grouped, keep = tuple(grouped), tuple(keep)
+    rest = tuple(axis for axis in range(len(grouped)) if axis not in keep)
+    rows, columns = (_size(tuple(grouped[axis] for axis in axes)) for axes in (keep, rest))
+    flat = _selector(words, (rows, columns)).reshape([grouped[axis] for axis in (*keep, *rest)])
+    return np.ascontiguousarray(np.transpose(flat, np.argsort((*keep, *rest)))).reshape(shape)
+
+
 def _balanced(
     words: Words, shape: tuple[int, ...], axes: tuple[int, ...], mean: int = 0, scale: float = 1.0
 ) -> Float32:
@@ -158,6 +168,7 @@ RECIPES: Mapping[str, Callable[..., Float32]] = {
     "mirrored": _mirrored,
     "cancelling": _cancelling,
     "selector": _selector,
+    "picked": _picked,
     "balanced": _balanced,
     "balanced_groups": _balanced_groups,
 }

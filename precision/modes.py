@@ -5,6 +5,7 @@ that steers numerics and that a mode does not set is removed, so that the user's
 change a mode.  `switches` are set in the worker through the framework's own API and read back.
 `requires` lists what the machine must have (see `precision.requirements`).
 `operand_format` names the format to which the mode lets a kernel round its operands.
+`output_format` names the format of the sums that it returns, where that is not float32.
 """
 
 from __future__ import annotations
@@ -43,8 +44,10 @@ class Mode:
     switches: Mapping[str, Any] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
     operand_format: str = "binary32"
+    output_format: str = "binary32"
 
 
+_NONE: Mapping[str, str] = {}
 _CPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 _TORCH_CPU = (
@@ -125,30 +128,47 @@ _TENSORFLOW_CPU = (
 )
 
 
-def _torch_cuda(suffix: str, title: str, tf32: bool, **switches: Any) -> Mode:
-    """A torch mode on CUDA with TF32 on or off for convolutions and matrix products alike."""
-    precision = "tf32" if tf32 else "ieee"
+def _torch_cuda(
+    suffix: str,
+    title: str,
+    conv: str = "ieee",
+    matmul: str = "",
+    environment: Mapping[str, str] = _NONE,
+    requires: tuple[str, ...] = (),
+    operand_format: str = "",
+    output_format: str = "binary32",
+    **switches: Any,
+) -> Mode:
+    """A torch mode on CUDA; conv and matmul (as conv without it): "tf32" or "ieee"."""
+    matmul = matmul or conv
     return Mode(
         f"torch.cuda.{suffix}",
         title,
         "torch",
         "cuda",
         # The workspace setting is what deterministic cuBLAS needs; it is harmless elsewhere.
-        {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
+        {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", **environment},
         {
-            "cudnn.conv.fp32_precision": precision,
-            "cuda.matmul.fp32_precision": precision,
+            "cudnn.conv.fp32_precision": conv,
+            "cuda.matmul.fp32_precision": matmul,
             "cudnn.benchmark": False,
             "cudnn.deterministic": False,
             **{name.replace("__", "."): value for name, value in switches.items()},
         },
-        ("cuda",),
-        "tf32" if tf32 else "binary32",
+        ("cuda", *requires),
+        operand_format or ("tf32" if "tf32" in (conv, matmul) else "binary32"),
+        output_format,
     )
 
 
 def _tensorflow_cuda(
-    suffix: str, title: str, tf32: bool, environment: Mapping[str, str], **switches: Any
+    suffix: str,
+    title: str,
+    tf32: bool,
+    environment: Mapping[str, str] = _NONE,
+    operand_format: str = "",
+    output_format: str = "binary32",
+    **switches: Any,
 ) -> Mode:
     return Mode(
         f"tensorflow.cuda.{suffix}",
@@ -158,32 +178,99 @@ def _tensorflow_cuda(
         environment,
         {"tensor_float_32": tf32, **switches},
         ("cuda",),
-        "tf32" if tf32 else "binary32",
+        operand_format or ("tf32" if tf32 else "binary32"),
+        output_format,
     )
 
 
-_DETERMINISTIC = {"cudnn__deterministic": True, "deterministic_algorithms": True}
+_DETERMINISTIC: Mapping[str, Any] = {"cudnn__deterministic": True, "deterministic_algorithms": True}
+_OVERRIDE = {"NVIDIA_TF32_OVERRIDE": "0"}
+# Half of the operands' bits, sums in float32: cuBLAS may not add in half precision.
+_HALVES: Mapping[str, Any] = {
+    "cuda__matmul__allow_fp16_reduced_precision_reduction": False,
+    "cuda__matmul__allow_bf16_reduced_precision_reduction": False,
+}
 
 _TORCH_CUDA = (
-    _torch_cuda("tf32", "TF32", True),
-    _torch_cuda("tf32.deterministic", "TF32, deterministic", True, **_DETERMINISTIC),
-    _torch_cuda("ieee", "TF32 off", False),
-    _torch_cuda("ieee.deterministic", "TF32 off, deterministic", False, **_DETERMINISTIC),
-    _torch_cuda("no_cudnn", "cuDNN off, TF32 off", False, cudnn__enabled=False),
-    _torch_cuda("benchmark", "cuDNN benchmark, TF32", True, cudnn__benchmark=True),
-    _torch_cuda("channels_last", "channels_last, TF32", True, memory_format="channels_last"),
+    _torch_cuda("tf32", "TF32", "tf32"),
+    _torch_cuda("tf32.deterministic", "TF32, deterministic", "tf32", **_DETERMINISTIC),
+    _torch_cuda("ieee", "TF32 off"),
+    _torch_cuda("ieee.deterministic", "TF32 off, deterministic", **_DETERMINISTIC),
+    _torch_cuda("conv_tf32", "TF32 in convolutions alone (the default)", "tf32", "ieee"),
+    _torch_cuda("matmul_tf32", "TF32 in matrix products alone", "ieee", "tf32"),
+    _torch_cuda("tf32_override", "TF32 on, NVIDIA_TF32_OVERRIDE=0", "tf32", "", _OVERRIDE, (), "binary32"),
+    _torch_cuda("no_cudnn", "cuDNN off, TF32 off", cudnn__enabled=False),
+    _torch_cuda("benchmark", "cuDNN benchmark, TF32", "tf32", cudnn__benchmark=True),
+    _torch_cuda("ieee.benchmark", "cuDNN benchmark, TF32 off", cudnn__benchmark=True),
+    _torch_cuda("channels_last", "channels_last, TF32", "tf32", memory_format="channels_last"),
+    _torch_cuda("ieee.channels_last", "channels_last, TF32 off", memory_format="channels_last"),
+    _torch_cuda("ieee.compile", "torch.compile, TF32 off", requires=("compiler",), compile=True),
 )
 
 _TENSORFLOW_CUDA = (
-    _tensorflow_cuda("tf32", "TF32", True, {}),
-    _tensorflow_cuda("tf32.deterministic", "TF32, op determinism", True, {}, deterministic_ops=True),
-    _tensorflow_cuda("ieee", "TF32 off", False, {}),
-    _tensorflow_cuda("ieee.deterministic", "TF32 off, op determinism", False, {}, deterministic_ops=True),
+    _tensorflow_cuda("tf32", "TF32", True),
+    _tensorflow_cuda("tf32.deterministic", "TF32, op determinism", True, deterministic_ops=True),
+    _tensorflow_cuda("ieee", "TF32 off", False),
+    _tensorflow_cuda("ieee.deterministic", "TF32 off, op determinism", False, deterministic_ops=True),
+    _tensorflow_cuda("tf32_override", "TF32 on, NVIDIA_TF32_OVERRIDE=0", True, _OVERRIDE, "binary32"),
     _tensorflow_cuda("no_autotune", "cuDNN autotuning off, TF32", True, {"TF_CUDNN_USE_AUTOTUNE": "0"}),
-    _tensorflow_cuda("xla", "XLA (jit_compile), TF32", True, {}, jit_compile=True),
+    _tensorflow_cuda("xla", "XLA (jit_compile), TF32", True, jit_compile=True),
+    _tensorflow_cuda("ieee.xla", "XLA (jit_compile), TF32 off", False, jit_compile=True),
 )
 
+HALF_MODES: tuple[Mode, ...] = (
+    *(
+        _torch_cuda(
+            suffix,
+            f"{words} operands and outputs, float32 sums",
+            "ieee",
+            "",
+            _NONE,
+            (),
+            name,
+            name,
+            operands=words,
+            **_HALVES,
+        )
+        for suffix, words, name in (
+            ("fp16", "float16", "binary16"),
+            ("bf16_operands", "bfloat16", "bfloat16"),
+        )
+    ),
+    *(
+        _tensorflow_cuda(suffix, f"{words} operands and outputs", False, _NONE, name, name, operands=words)
+        for suffix, words, name in (
+            ("fp16", "float16", "binary16"),
+            ("bf16_operands", "bfloat16", "bfloat16"),
+        )
+    ),
+    *(
+        Mode(
+            f"{framework}.cpu.{suffix}",
+            f"{words} operands and outputs",
+            framework,
+            "cpu",
+            _CPU,
+            {"operands": words},
+            (),
+            name,
+            name,
+        )
+        for framework in FRAMEWORKS
+        for suffix, words, name in (
+            ("fp16", "float16", "binary16"),
+            ("bf16_operands", "bfloat16", "bfloat16"),
+        )
+    ),
+)
+"""Operands and outputs of sums in 16 bits, accumulated in float32: recorded by the probes of the GPU suite.
+
+Their outputs are no float32 results, so the cases of a suite are not scored in them."""
+
 MODES: tuple[Mode, ...] = (*_TORCH_CPU, *_TENSORFLOW_CPU, *_TORCH_CUDA, *_TENSORFLOW_CUDA)
+
+CAPTURE_MODES: tuple[Mode, ...] = (*MODES, *HALF_MODES)
+"""Modes that can be captured; those of `MODES` are scored as well."""
 
 ORDER_MODES: tuple[Mode, ...] = (
     *MODES,
@@ -193,7 +280,7 @@ ORDER_MODES: tuple[Mode, ...] = (
 
 # Variables that change numerics.  A worker starts without them unless its mode sets them.
 STEERING_VARIABLES = frozenset(
-    {name for mode in MODES for name in mode.environment}
+    {name for mode in CAPTURE_MODES for name in mode.environment}
     | {
         "DNNL_DEFAULT_FPMATH_MODE",
         "DNNL_MAX_CPU_ISA",

@@ -22,6 +22,7 @@ algorithm (Welford's divisions, a transform), which is no proof that its meaning
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +35,7 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 _LAST_OPERATIONS = 16 * 2.0**-24
-_LIKELY_WIDTH = 2.0**-18
+LIKELY_WIDTH = 2.0**-18
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Limits:
     meaning: Float64
     likely: Float64
     arithmetic: Float64
+
+    def kept(self, take: Callable[[Float64], Float64]) -> Limits:
+        """The limits of some elements."""
+        limits = (take(limit) for limit in (self.meaning, self.likely, self.arithmetic))
+        return Limits(self.truth.arranged(take), *limits)
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,10 @@ class Probe:
 
 def probe_limits(case: Case, variant: str = "probe") -> Limits:
     """Return truth and limits of a case's `probe` or `width`."""
+    if "gradient" in case.family:
+        from precision.probe_gradients import gradient_limits
+
+        return gradient_limits(case, variant)
     arrays, params = case.make(variant), case.declared(variant)
     truth = evaluate(case.op, arrays, params)
     rows_of = OPS[case.op].rows
@@ -75,7 +85,7 @@ def probe_limits(case: Case, variant: str = "probe") -> Limits:
         along = [1] * len(shape)
         along[1] = -1
         scale = picked.reshape(along) * np.abs(arrays["input"]).max()
-        return Limits(truth, np.full(shape, np.inf), np.broadcast_to(_LIKELY_WIDTH * scale, shape), exact)
+        return Limits(truth, np.full(shape, np.inf), np.broadcast_to(LIKELY_WIDTH * scale, shape), exact)
     meaning = error_bound(case.op, arrays, params, truth)
     likely = error_bound(case.op, arrays, params, truth, kind="probabilistic")
     rows = rows_of(**arrays, **{name: value for name, value in params.items() if name != "eps"})

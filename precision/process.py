@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from precision.capture import Capture, write_atomically
-from precision.cases import Case
+from precision.cases import Asked
 from precision.inbox import Inbox
 from precision.modes import FRAMEWORKS, STEERING_VARIABLES, Mode
 
@@ -25,7 +25,7 @@ LOG_KEPT = 64 * 2**10
 class Worker:
     """One running worker of a mode, and the folder `.work` through which it answers."""
 
-    def __init__(self, mode: Mode, capture: Capture, suite: str, cases: list[Case], inputs: Any) -> None:
+    def __init__(self, mode: Mode, capture: Capture, suite: str, cases: list[Asked], inputs: Any) -> None:
         self.mode, self.capture = mode, capture
         self.inbox = Inbox(capture, cases)
         self.folder = self.inbox.folder
@@ -124,7 +124,10 @@ class Worker:
 
 def worker_environment(mode: Mode) -> dict[str, str]:
     """Return the worker's variables: the user's without those that steer numerics, then the mode's."""
-    environment = {name: value for name, value in os.environ.items() if name not in STEERING_VARIABLES}
+    removed = STEERING_VARIABLES
+    if mode.device == "cuda":
+        removed = removed - {"CUDA_VISIBLE_DEVICES"}  # which GPU is the user's to choose
+    environment = {name: value for name, value in os.environ.items() if name not in removed}
     # The package may be a plain checkout that was never installed.
     roots = [str(Path(__file__).resolve().parent.parent), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, roots))

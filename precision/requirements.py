@@ -19,6 +19,10 @@ _CPU_FLAGS = {
 }
 
 
+# The driver's own files; the last is the GPU of a Linux inside Windows.
+_NVIDIA = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
+
+
 def missing(mode: Mode) -> str:
     """Return why this machine cannot run `mode`, or an empty string where nothing is missing."""
     framework = FRAMEWORKS[mode.framework]
@@ -29,7 +33,7 @@ def missing(mode: Mode) -> str:
             if not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
                 return "no C++ compiler on this machine, which torch.compile needs"
         elif requirement == "cuda":
-            if not Path("/proc/driver/nvidia/version").exists() and not Path("/dev/nvidiactl").exists():
+            if not any(Path(path).exists() for path in _NVIDIA):
                 return "no NVIDIA GPU or driver on this machine"
         else:
             flags, reason = _CPU_FLAGS[requirement]

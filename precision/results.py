@@ -12,13 +12,16 @@ import pandas as pd
 
 from precision import __version__
 from precision.capture import MANIFEST, Capture, check_capture
-from precision.cases import load_suite
+from precision.capture_attribution_run import attributed, replays_of
+from precision.case_details import TABLES as DETAILS
+from precision.cases import STUDIES, load_suite
 from precision.errors import UserError
-from precision.judgement import CaseJudge, Row, case_row, reference_of
-from precision.modes import MODES, Mode
+from precision.judgement import CaseJudge, Reference, Row, case_row, reference_of
+from precision.modes import HALF_MODES, MODES, Mode
+from precision.order_store import FOLDER, orders_of, read_orders
 from precision.runner import load_run
 
-RESULTS_SCHEMA = 1
+RESULTS_SCHEMA = 2
 
 Progress = Callable[[str], None]
 """Called with a case id whenever a case is judged."""
@@ -27,12 +30,13 @@ Progress = Callable[[str], None]
 def score_run(folder: Path, progress: Progress = lambda case: None) -> dict[str, Any]:
     """Score every captured cell of a run folder.
 
-    Returns the frames `scores`, `cases`, `modes`, `histograms`, `maps`, and the provenance `run`.
+    Returns the frames `scores`, `budgets`, `cases`, `modes`, `histograms`, `maps`, `profiles`, `orders`,
+    `expected`, and the provenance `run`; of a study also `studies`.
     Raises `UserError` for a folder that holds no run, or a capture that was changed or does not fit
     the suite.
     """
     run = load_run(folder)
-    modes = [mode for mode in MODES if mode.name in run["modes"]]
+    modes = [mode for mode in (*MODES, *HALF_MODES) if mode.name in run["modes"]]
     captures = {mode.name: _capture(folder, mode) for mode in modes}
     cases = [case for case in load_suite(run["suite"]) if case.id in run["cases"]]
     for capture in captures.values():
@@ -43,14 +47,32 @@ def score_run(folder: Path, progress: Progress = lambda case: None) -> dict[str,
                     f"a capture fits the suite that judges it; {capture.folder} was made for another "
                     f"declaration of case {case.id}; run it again into another folder"
                 )
-    tables: dict[str, list[Row]] = {"scores": [], "cases": [], "histograms": [], "maps": []}
+    orders = {name: orders_of(read_orders(folder, capture), cases) for name, capture in captures.items()}
+    replays = {
+        mode.name: replays_of(folder, captures[mode.name], mode, cases, run["suite"]) for mode in modes
+    }
+    names = ("scores", "budgets", "cases", "histograms", "maps", *DETAILS)
+    tables: dict[str, list[Row]] = {name: [] for name in names}
+    references: dict[str, Reference] = {}
     for order, case in enumerate(cases):
-        judge = CaseJudge(reference_of(case))
+        revealed = {mode: known[case.id] for mode, known in orders.items() if case.id in known}
+        judge = CaseJudge(reference_of(case), revealed)
         tables["cases"].append(case_row(judge.reference, order))
         tables["scores"] += [judge.row(mode, captures[mode.name]) for mode in modes]
+        for mode in modes:
+            rows = [row for row in judge.budgets if row["mode"] == mode.name]
+            tables["budgets"] += attributed(captures, mode, case, rows, replays[mode.name].get(case.id))
         tables["histograms"] += judge.histograms
         tables["maps"] += judge.maps
+        for name in DETAILS:
+            tables[name] += judge.details.tables[name]
+        if run["suite"] in STUDIES:
+            references[case.id] = judge.reference
         progress(case.id)
+    if run["suite"] in STUDIES:
+        from precision.studies.run import study_rows
+
+        tables["studies"] = study_rows(run["suite"], folder, references, tables, modes, captures)
     tables["modes"] = [_mode_row(mode, captures[mode.name], order) for order, mode in enumerate(modes)]
     return {name: pd.DataFrame(rows) for name, rows in tables.items()} | {"run": _provenance(run, captures)}
 
@@ -114,11 +136,13 @@ def _provenance(run: dict[str, Any], captures: dict[str, Capture]) -> dict[str, 
 
 
 def digest(captures: Iterable[Capture]) -> str:
-    """SHA-256 (16 digits) over the manifests that results were made from."""
+    """SHA-256 (16 digits) over the manifests and the orders that results were made from."""
     every = hashlib.sha256()
     for capture in captures:
         path = capture.folder / MANIFEST
         every.update(path.read_bytes() if path.is_file() else b"none")
+        orders = capture.folder.parent.parent / FOLDER / f"{capture.mode}.json"
+        every.update(orders.read_bytes() if orders.is_file() else b"")
     return every.hexdigest()[:16]
 
 

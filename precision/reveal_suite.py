@@ -46,7 +46,7 @@ def reveal_suite(
     details: dict[str, Any] = {}
     chosen = [case for case in cases if has_order(case)]
     for mode in modes:
-        for case, found in _of_mode(chosen, mode):
+        for case, found in orders_of_mode(chosen, mode):
             rows.append(_row(case, mode, found))
             if not isinstance(found, str):
                 details[f"{case.id}/{mode.name}"] = found.to_json()
@@ -60,7 +60,8 @@ def has_order(case: Case) -> bool:
     return case.op in PLANS or case.family == "normalization"
 
 
-def _of_mode(cases: list[Case], mode: Mode) -> Iterable[tuple[Case, Revealed | RevealedNorm | str]]:
+def orders_of_mode(cases: Iterable[Case], mode: Mode) -> Iterable[tuple[Case, Revealed | RevealedNorm | str]]:
+    """Yield each case with the order of its kernel in a mode, or in words why it cannot be revealed."""
     # Cases with equal declarations and other data run the same kernel: it is asked once.
     known: dict[str, Revealed | RevealedNorm | str] = {}
     live: Live | None = None

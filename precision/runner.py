@@ -1,6 +1,6 @@
 """Runs cases in modes, each mode in worker processes of its own, into a folder of captures.
 
-    DIR/run.json           schema, suite, and which cases and modes were asked for
+    DIR/run.json           schema, suite, and which cases, probes and modes were asked for
     DIR/captures/MODE/     one capture a mode (see `precision.capture`)
 
 What is done is kept: a run on the same folder goes on where the last one stopped, runs no finished
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from precision.capture import check_capture, read_json, write_atomically
-from precision.cases import Case, load_suite
+from precision.cases import Asked, Case, load_probes, load_suite
 from precision.errors import UserError
 from precision.handover import verify_inputs
-from precision.modes import MODES, Mode
+from precision.modes import HALF_MODES, MODES, Mode
 from precision.schedule import Progress, plan, run_tasks
 
 SCHEMA = 1
@@ -44,16 +44,17 @@ def check_folder(folder: Path, suite: str) -> None:
         )
 
 
-def record(folder: Path, suite: str, cases: Sequence[Case], modes: Sequence[Mode]) -> None:
+def record(folder: Path, suite: str, cases: Sequence[Asked], modes: Sequence[Mode]) -> None:
     """Add the asked cases and modes to what `run.json` names."""
     known: dict[str, Any] = load_run(folder) if (folder / RUN).is_file() else {"cases": [], "modes": []}
-    wanted = {*known["cases"], *(case.id for case in cases)}
+    wanted = {*known["cases"], *known.get("probes", ()), *(case.id for case in cases)}
     names = {*known["modes"], *(mode.name for mode in modes)}
     run = {
         "schema": SCHEMA,
         "suite": suite,
         "cases": [case.id for case in load_suite(suite) if case.id in wanted],
-        "modes": [mode.name for mode in MODES if mode.name in names],
+        "probes": [probe.id for probe in load_probes(suite) if probe.id in wanted],
+        "modes": [mode.name for mode in (*MODES, *HALF_MODES) if mode.name in names],
     }
     write_atomically(folder / RUN, (json.dumps(run, indent=1) + "\n").encode())
 
@@ -69,8 +70,9 @@ def load_run(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{folder / RUN} names a suite, its cases and modes; it does not; run again elsewhere"
         )
-    known = {case.id for case in load_suite(run["suite"])} | {mode.name for mode in MODES}
-    unknown = [name for name in (*run["cases"], *run["modes"]) if name not in known]
+    suite: tuple[Asked, ...] = (*load_suite(run["suite"]), *load_probes(run["suite"]))
+    known = {asked.id for asked in suite} | {mode.name for mode in (*MODES, *HALF_MODES)}
+    unknown = [name for name in (*run["cases"], *run.get("probes", ()), *run["modes"]) if name not in known]
     if unknown:
         raise UserError(
             f"a run names cases of its suite and known modes; {folder / RUN} names {unknown[0]!r}; "
@@ -82,7 +84,7 @@ def load_run(folder: Path) -> dict[str, Any]:
 def run(
     folder: Path,
     suite: str,
-    cases: Sequence[Case],
+    cases: Sequence[Asked],
     modes: Sequence[Mode],
     *,
     timeout: float = 120.0,
@@ -90,7 +92,7 @@ def run(
     inputs: Path | None = None,
     progress: Progress = lambda mode, case: None,
 ) -> None:
-    """Capture every case in every mode that this machine can run.
+    """Capture every case and probe in every mode that this machine can run.
 
     timeout: seconds a worker may take for one case (its start counts as one).
     jobs: workers at a time.
@@ -102,7 +104,9 @@ def run(
         raise UserError(f"the time limit is above 0 seconds; got {timeout:g}; give --timeout 120, say")
     if jobs < 1:
         raise UserError(f"at least one worker runs at a time; got {jobs}; give --jobs 1 or more")
-    handed = None if inputs is None else verify_inputs(inputs, cases)
+    handed = (
+        None if inputs is None else verify_inputs(inputs, [case for case in cases if isinstance(case, Case)])
+    )
     check_folder(folder, suite)
     for mode in modes:
         check_capture(folder, mode.name)

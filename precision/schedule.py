@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from precision.capture import Capture, check_capture
-from precision.cases import Case
+from precision.cases import Asked
 from precision.errors import UserError
 from precision.inbox import Inbox
 from precision.modes import FRAMEWORKS, Mode
 from precision.process import Worker
+from precision.recording import RecordedProbe
 from precision.requirements import cpu_model, missing
 from precision.worker import installed
 
@@ -28,11 +29,11 @@ class Task:
 
     mode: Mode
     capture: Capture
-    pending: list[Case]
+    pending: list[Asked]
     restarted: bool = False
 
 
-def plan(folder: Path, cases: Sequence[Case], modes: Sequence[Mode], progress: Progress) -> list[Task]:
+def plan(folder: Path, cases: Sequence[Asked], modes: Sequence[Mode], progress: Progress) -> list[Task]:
     """Return what is left to do; cells that are done or that this machine cannot run are reported done.
 
     Raises `UserError` for a capture that does not fit, before anything is run.
@@ -43,14 +44,19 @@ def plan(folder: Path, cases: Sequence[Case], modes: Sequence[Mode], progress: P
         _recover(capture, cases)
         _check_declarations(capture, cases)
         done = {id for id, cell in capture.cells.items() if cell["status"] == "ok"}
-        pending = [case for case in cases if case.id not in done]
+        pending = [case for case in cases if case.id not in done and recorded_in(mode, case)]
         if pending and done:
             _check_same_environment(capture, mode)
         tasks.append(Task(mode, capture, pending))
     return [task for task in tasks if _open(task, cases, progress)]
 
 
-def _recover(capture: Capture, cases: Sequence[Case]) -> None:
+def recorded_in(mode: Mode, asked: Asked) -> bool:
+    """Whether a mode is asked for this: where sums are returned in 16 bits no case is scored."""
+    return mode.output_format == "binary32" or isinstance(asked, RecordedProbe)
+
+
+def _recover(capture: Capture, cases: Sequence[Asked]) -> None:
     """Take in what a worker had answered when its parent was killed, so that it is not run again."""
     inbox = Inbox(capture, [case for case in cases if capture.cells.get(case.id, {}).get("status") != "ok"])
     if inbox.folder.is_dir():
@@ -58,7 +64,7 @@ def _recover(capture: Capture, cases: Sequence[Case]) -> None:
         shutil.rmtree(inbox.folder, ignore_errors=True)
 
 
-def _check_declarations(capture: Capture, cases: Sequence[Case]) -> None:
+def _check_declarations(capture: Capture, cases: Sequence[Asked]) -> None:
     for case in cases:
         cell = capture.cells.get(case.id, {})
         if cell.get("status") == "ok" and cell["fingerprint"] != case.fingerprint():
@@ -68,7 +74,7 @@ def _check_declarations(capture: Capture, cases: Sequence[Case]) -> None:
             )
 
 
-def _open(task: Task, cases: Sequence[Case], progress: Progress) -> bool:
+def _open(task: Task, cases: Sequence[Asked], progress: Progress) -> bool:
     """Record what is asked of a mode in its capture; return whether a worker is needed."""
     mode, capture, pending = task.mode, task.capture, task.pending
     open_ids = {case.id for case in pending}

@@ -23,9 +23,11 @@ from typing import Any
 import numpy as np
 
 from precision.capture import read_tensors, write_atomically, write_tensors
-from precision.cases import VARIANTS, Case, load_suite
+from precision.cases import VARIANTS, Case, kept_elements, load_probes, load_suite
 from precision.errors import CannotRun, UserError
 from precision.inputs import Float32, check_arrays, checksum
+from precision.recording import RecordedProbe
+from precision.sampling import output_sha256, sample_index
 
 _AFFINITY = hasattr(os, "sched_getaffinity")
 
@@ -54,10 +56,14 @@ def main(job_path: str) -> int:
     versions = {**_versions(job["distributions"]), **backend.versions()}
     _write(folder / "start.json", {"status": "run", "read_back": read_back, "versions": versions})
     cases = {case.id: case for case in load_suite(job["suite"])}
-    for case_id in job["cases"]:
-        _write(folder / "current.json", {"case": case_id})
-        answer = _run_case(backend, cases[case_id], job)
-        _write(folder / f"{case_id}.json", answer)
+    probes = {probe.id: probe for probe in load_probes(job["suite"])}
+    for asked in job["cases"]:
+        _write(folder / "current.json", {"case": asked})
+        if asked in probes:
+            answer = _run_probe(backend, probes[asked], job)
+        else:
+            answer = _run_case(backend, cases[asked], job)
+        _write(folder / f"{asked}.json", answer)
     return 0
 
 
@@ -88,7 +94,9 @@ def _run_case(backend: Any, case: Case, job: Mapping[str, Any]) -> dict[str, Any
                 if again.tobytes() != outputs["data"].tobytes():
                     outputs["repeat"] = again
         name = f"{case.id}.safetensors"
-        sha256 = write_tensors(Path(job["folder"]) / name, outputs)
+        kept, whole = _kept(case.id, outputs, kept_elements(job["suite"]))
+        sha256 = write_tensors(Path(job["folder"]) / name, kept)
+        kernels = _kernels(backend, case, job, log, start)
     except Exception as error:
         # Any failure of a framework is that cell's answer; a lost worker is the parent's to see.
         return {"status": "error", "reason": one_line(error)}
@@ -101,8 +109,58 @@ def _run_case(backend: Any, case: Case, job: Mapping[str, Any]) -> dict[str, Any
         "seconds": seconds,
         "repeats": 2,
         "distinct": 2 if "repeat" in outputs else 1,
+        **whole,
+        **kernels,
+    }
+
+
+def _run_probe(backend: Any, probe: RecordedProbe, job: Mapping[str, Any]) -> dict[str, Any]:
+    log = Path(job["log"])
+    start = _log_size(log)
+    began = time.perf_counter()
+    try:
+        tensors, notes = probe.record(backend)
+        name = f"{probe.id}.safetensors"
+        sha256 = write_tensors(Path(job["folder"]) / name, tensors)
+    except Exception as error:
+        return {"status": "error", "reason": one_line(error)}
+    return {
+        "status": "ok",
+        "kind": "probe",
+        "file": name,
+        "sha256": sha256,
+        "fingerprint": probe.fingerprint(),
+        "seconds": time.perf_counter() - began,
+        "notes": notes,
         **_onednn(log, start),
     }
+
+
+def _kept(
+    case_id: str, outputs: Mapping[str, Float32], limits: tuple[int, int] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the tensors to keep, and what is told of whole outputs where only samples are kept."""
+    shape = outputs["data"].shape
+    index = None if limits is None else sample_index(case_id, shape, *limits)
+    if index is None or any(output.shape != shape for output in outputs.values()):
+        return dict(outputs), {}
+    samples: dict[str, Any] = {name: output.reshape(-1)[index] for name, output in outputs.items()}
+    checksums = {name: output_sha256(output) for name, output in outputs.items()}
+    return {**samples, "index": index}, {"whole": {"shape": list(shape), "sha256": checksums}}
+
+
+def _kernels(backend: Any, case: Case, job: Mapping[str, Any], log: Path, start: int) -> dict[str, Any]:
+    """Return the kernels that ran: from oneDNN's log, or, on a GPU, from the framework's profiler."""
+    found = _onednn(log, start)
+    if job["device"] == "cpu":
+        return found
+    try:
+        arrays = _arrays(case, "data", job.get("inputs"))
+        names = backend.kernels(case.op, case.call(job["framework"], "data"), arrays)
+    except Exception as error:
+        # A profiler that is not allowed or not there takes nothing from the outputs.
+        return {**found, "kernels_reason": one_line(error)}
+    return {**found, "kernels": names}
 
 
 def _arrays(case: Case, variant: str, inputs: Mapping[str, Any] | None) -> dict[str, Float32]:

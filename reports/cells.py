@@ -41,7 +41,12 @@ class Line:
     @property
     def label(self) -> str:
         """The names of its modes: joined by '=' where the bits are identical, else listed."""
-        return (" = " if self.scored else ", ").join(self.modes)
+        return self.joint.join(self.modes)
+
+    @property
+    def joint(self) -> str:
+        """What stands between its modes."""
+        return " = " if self.scored else ", "
 
     @property
     def scored(self) -> bool:

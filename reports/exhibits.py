@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,16 +11,19 @@ from typing import Any
 
 import pandas as pd
 
-from reports import numbers, plots
+from reports import budget_plot, numbers, plots
 from reports.anchors import anchor
-from reports.cells import Line, Row, per_cell
+from reports.cells import Line, Row, records
+from reports.schema import CAUSES
 from reports.store import Results
-from reports.tables import Cell, Head, Table, output_label
+from reports.tables import Cell, Head, Table, causes, output_label
 
 MOST_ROWS = 14
 """Rows of a histogram; the table beside it has the rest."""
 
 MOST_MAPS = 4
+_SIDE = 6
+_BINS = ["bin_left_ulp", "bin_right_ulp", "count"]
 
 
 @dataclass(frozen=True)
@@ -33,59 +37,11 @@ class Exhibit:
     table: Table
 
 
-def _exhibit(document: bytes, alt: str, caption: str, table: Table) -> Exhibit:
+def exhibit(document: bytes, alt: str, caption: str, table: Table) -> Exhibit:
     found = re.match(rb'<svg[^>]*?width="([\d.]+)pt"', document)
     points = float(found[1]) if found else 600.0
     image = f"data:image/svg+xml;base64,{base64.b64encode(document).decode('ascii')}"
     return Exhibit(image, round(points * 4 / 3), alt, caption, table)
-
-
-def heat_map(rows: Sequence[Row], titles: Mapping[str, str]) -> Exhibit | None:
-    """Median error of every cell; of several outputs the worst.  None if there is no cell."""
-    cells = per_cell(rows)
-    if not cells:
-        return None
-    shown = [
-        {
-            "case": titles[row["case"]],
-            "mode": row["mode"],
-            "framework": row["framework"],
-            "verdict": row["verdict"],
-            "error_ulp_median": row["error_ulp_median"],
-        }
-        for row in cells
-    ]
-    known = [row for row in cells if row["error_ulp_median"] is not None]
-    alt = f"Heat map of the median error in ulp of {numbers.times(len(cells), 'cell')}."
-    if known:
-        worst = max(known, key=lambda row: row["error_ulp_median"])
-        alt += (
-            f" Largest: {numbers.figure(worst['error_ulp_median'])} ulp, {worst['case']} in {worst['mode']}."
-        )
-    signs = ", ".join(f"{sign} {verdict}" for verdict, sign in numbers.SIGNS.items())
-    caption = (
-        "Typical (median) error of each cell in ulp of the truth, darker is worse (log2 colours). "
-        f"Signs: {signs}."
-    )
-    return _exhibit(plots.svg(plots.heat_map(pd.DataFrame(shown))), alt, caption, _heat_table(cells, titles))
-
-
-def _heat_table(cells: Sequence[Row], titles: Mapping[str, str]) -> Table:
-    modes = list(dict.fromkeys(row["mode"] for row in cells))
-    at = {(row["case"], row["mode"]): row for row in cells}
-    rows = tuple(
-        (Cell(titles[case], link=anchor("case", case)), *(_heat_cell(at[case, mode]) for mode in modes))
-        for case in dict.fromkeys(row["case"] for row in cells)
-    )
-    return Table("Median error in ulp", (Head("case"), *(Head(mode, True) for mode in modes)), rows)
-
-
-def _heat_cell(row: Row) -> Cell:
-    sign = numbers.SIGNS.get(row["verdict"], "?")
-    value = row["error_ulp_median"]
-    if value is None:
-        return Cell(f"{sign} {row['verdict']}", style="num")
-    return Cell(f"{numbers.figure(value)} {sign}", repr(value), "num")
 
 
 def spread(found: Sequence[Line], frameworks: Mapping[str, str], titles: Mapping[str, str]) -> Exhibit | None:
@@ -127,7 +83,7 @@ def spread(found: Sequence[Line], frameworks: Mapping[str, str], titles: Mapping
         for line in known
     )
     table = Table("rms error of each distinct result", heads, rows)
-    return _exhibit(plots.svg(plots.spread(pd.DataFrame(shown))), alt, caption, table)
+    return exhibit(plots.svg(plots.spread(pd.DataFrame(shown))), alt, caption, table)
 
 
 def framework(line: Line, frameworks: Mapping[str, str]) -> str:
@@ -146,23 +102,57 @@ def brief(line: Line, frameworks: Mapping[str, str]) -> str:
 
 
 class CaseData:
-    """The histograms and maps of one case, looked up by mode and output."""
+    """The histograms, maps and budgets of one case, looked up by mode and output."""
 
     def __init__(self, results: Results, case: str) -> None:
         self._histograms = _split(results.histograms, case, "bin_left_ulp", "bin_right_ulp")
         self._maps = _split(results.maps, case, "error_scaled_ulp_rms")
+        self._budgets = _split(results.budgets, case)
+        self._expected = _split(results.expected, case, "bin_left_ulp", "bin_right_ulp", "expected")
+        self._profiles = _split(results.profiles, case)
+        self._orders = _split(results.orders, case)
 
     def histogram(self, line: Line) -> pd.DataFrame | None:
-        """Bins of the line's first mode; None if there are none."""
-        return self._histograms.get((line.modes[0], line.row["output"]))
+        """Bins of the first of the line's modes that has some, with what is expected in them, where that is
+        known; None if there are none."""
+        bins, likely = self._first(self._histograms, line), self._first(self._expected, line)
+        if bins is None or likely is None:
+            return bins
+        edges = ["bin_left_ulp", "bin_right_ulp"]
+        both = bins.merge(likely[[*edges, "expected"]], how="outer", on=edges).fillna({"count": 0})
+        return both.fillna({"expected": 0.0}).sort_values("bin_left_ulp", kind="stable")
 
     def map(self, line: Line) -> pd.DataFrame | None:
-        """Blocks of the line's first mode; None if there are none."""
-        return self._maps.get((line.modes[0], line.row["output"]))
+        """Blocks of the plane; None if there are none."""
+        return self._first(self._maps, line)
+
+    def profile(self, line: Line, axis: str) -> pd.DataFrame | None:
+        """Blocks along an axis, in its order; None if there are none."""
+        found = self._first(self._profiles, line)
+        found = None if found is None else found[found["axis"] == axis]
+        return None if found is None or found.empty else found.sort_values("low", kind="stable")
+
+    def orders(self, line: Line) -> list[Row]:
+        """The orders in which the line's outputs are added."""
+        found = self._first(self._orders, line)
+        return [] if found is None else records(found)
+
+    @staticmethod
+    def _first(frames: Mapping[Any, pd.DataFrame], line: Line) -> pd.DataFrame | None:
+        """Of modes that gave the same bits any one may hold the figures."""
+        every = (frames.get((mode, line.row["output"])) for mode in line.modes)
+        return next((frame for frame in every if frame is not None), None)
+
+    def causes(self, line: Line, mode: str | None = None) -> list[Row]:
+        """The rows of the budget of one of the line's modes, the first without a name."""
+        found = self._budgets.get((mode or line.modes[0], line.row["output"]))
+        rows = [] if found is None else records(found)
+        return sorted(rows, key=lambda row: (CAUSES.index(row["cause"]), row["parameter"] or ""))
 
 
 def _split(frame: pd.DataFrame, case: str, *needed: str) -> dict[Any, pd.DataFrame]:
-    part = frame[frame["case"] == case].dropna(subset=list(needed))
+    part = frame[frame["case"] == case]
+    part = part.dropna(subset=list(needed)) if needed else part
     return dict(iter(part.groupby(["mode", "output"], sort=False)))
 
 
@@ -174,7 +164,7 @@ def histogram(found: Sequence[Line], data: CaseData, frameworks: Mapping[str, st
         return None
     names = _names([line for line, _ in have], frameworks)
     parts = [
-        bins[["bin_left_ulp", "bin_right_ulp", "count"]].assign(
+        bins[[*_BINS, *(["expected"] if "expected" in bins else [])]].assign(
             label=name, framework=framework(line, frameworks), note=_note(line)
         )
         for name, (line, bins) in zip(names, have, strict=True)
@@ -186,10 +176,15 @@ def histogram(found: Sequence[Line], data: CaseData, frameworks: Mapping[str, st
         "Signed error of every element; dashed lines at ±0.5 ulp. Narrow and centred on 0 is better. "
         "Heights are elements per unit of this axis, each row scaled to its own tallest bin."
     )
+    if any("expected" in part for part in parts[:MOST_ROWS]):
+        caption += (
+            " The thin line is what the known order of the sum lets expect: normal errors of the variance "
+            "that its own partial sums make."
+        )
     if len(have) > MOST_ROWS:
         caption += f" The first {MOST_ROWS} of {len(have)} results; the table has all."
     document = plots.svg(plots.histogram(pd.concat(parts[:MOST_ROWS], ignore_index=True)))
-    return _exhibit(document, alt, caption, _bins(names, parts))
+    return exhibit(document, alt, caption, _bins(names, parts))
 
 
 def _names(found: Sequence[Line], frameworks: Mapping[str, str]) -> list[str]:
@@ -224,6 +219,33 @@ def _bins(names: Sequence[str], parts: Sequence[pd.DataFrame]) -> Table:
     return Table("Elements in each bin of signed error", heads, rows)
 
 
+def budget(found: Sequence[Line], data: CaseData, frameworks: Mapping[str, str]) -> Exhibit | None:
+    """What each cause has of the error of one case's distinct results.  None if there is no budget."""
+    have = [(line, rows) for line in found if (rows := data.causes(line))]
+    if not have:
+        return None
+    names = _names([line for line, _ in have], frameworks)
+    shown = [
+        {"label": name, "cause": row["cause"], "evidence": row["evidence"], "share": row["share"]}
+        | {"note": f"rms {numbers.figure(line.row['error_ulp_rms'])} ulp"}
+        for name, (line, rows) in list(zip(names, have, strict=True))[:MOST_ROWS]
+        for row in rows
+    ]
+    alt = "Shares of the error's energy by cause. " + "; ".join(
+        f"{name}: "
+        + ", ".join(f"{row['cause']} {numbers.share(row['share'])} ({row['evidence']})" for row in rows)
+        for name, (_, rows) in zip(names, have, strict=True)
+    )
+    caption = (
+        "What each cause has of the error: the parts add up to it element by element, their shares of its "
+        "energy to 1 (a part that opposes the others is below 0). Letters and hatching say how far each is "
+        "supported: P proved, B bounded, C consistent, N none."
+    )
+    if len(have) > MOST_ROWS:
+        caption += f" The first {MOST_ROWS} of {len(have)} results; the table has all."
+    return exhibit(plots.svg(budget_plot.budget(pd.DataFrame(shown))), alt, caption, causes(have))
+
+
 def error_map(found: Sequence[Line], data: CaseData, frameworks: Mapping[str, str]) -> Exhibit | None:
     """rms error over the output plane of up to four distinct results.  None if there is no map."""
     have = [(line, blocks) for line in found if (blocks := data.map(line)) is not None]
@@ -246,28 +268,33 @@ def error_map(found: Sequence[Line], data: CaseData, frameworks: Mapping[str, st
     if len(have) > MOST_MAPS:
         caption += f" The first {MOST_MAPS} of {len(have)} results."
     document = plots.svg(plots.error_map(pd.concat(parts, ignore_index=True)))
-    return _exhibit(document, alt, caption, _blocks(names, parts))
+    return exhibit(document, alt, caption, _blocks(names, parts))
 
 
 def _blocks(names: Sequence[str], parts: Sequence[pd.DataFrame]) -> Table:
-    at = [
-        {
-            (int(r), int(c)): v
-            for r, c, v in zip(p["row"], p["column"], p["error_scaled_ulp_rms"], strict=True)
-        }
-        for p in parts
-    ]
-    places = sorted({place for blocks in at for place in blocks})
+    """The maps' data in at most 6 by 6 larger blocks: a page holds no table of every block."""
+    tall = max(int(part["row"].max()) for part in parts) + 1
+    wide = max(int(part["column"].max()) for part in parts) + 1
+    pooled: list[dict[tuple[int, int], list[float]]] = []
+    for part in parts:
+        groups: dict[tuple[int, int], list[float]] = {}
+        every = zip(part["row"], part["column"], part["error_scaled_ulp_rms"], strict=True)
+        for row, column, value in every:
+            place = int(row) * min(tall, _SIDE) // tall, int(column) * min(wide, _SIDE) // wide
+            groups.setdefault(place, []).append(float(value) ** 2)
+        pooled.append(groups)
+    places = sorted({place for groups in pooled for place in groups})
     rows = tuple(
         (
             Cell(f"{row}, {column}"),
-            *(Cell(numbers.figure(_real(blocks.get((row, column)))), style="num") for blocks in at),
+            *(Cell(numbers.figure(_pooled(groups.get((row, column)))), style="num") for groups in pooled),
         )
         for row, column in places
     )
-    heads = (Head("block row, column"), *(Head(name, True) for name in names[: len(parts)]))
-    return Table("rms error of each block, in ulp of Σ|terms|", heads, rows)
+    heads = (Head("row, column"), *(Head(name, True) for name in names[: len(parts)]))
+    caption = f"rms error in ulp of Σ|terms|, the plane in at most {_SIDE} by {_SIDE} parts"
+    return Table(caption, heads, rows)
 
 
-def _real(value: Any) -> float | None:
-    return None if value is None or value is pd.NA else float(value)
+def _pooled(squares: Sequence[float] | None) -> float | None:
+    return math.sqrt(math.fsum(squares) / len(squares)) if squares else None

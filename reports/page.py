@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import exhibits, numbers, sections, tables
+from reports import exhibits, heat, numbers, sections, studies, switch_exhibit, switches, tables
 from reports.cells import absent, grid, in_order, lines, worst_first
 from reports.headline import headline
 from reports.store import Results, checked, write
@@ -61,6 +61,7 @@ def _context(results: Results) -> dict[str, Any]:
     cases = in_order(results.cases)
     titles = _titles(cases)
     frameworks = {mode["mode"]: mode["framework"] for mode in in_order(results.modes)}
+    pairs = switches.switches(results, present)
     style, script = _asset("style.css"), _asset("script.js")
     return {
         "title": results.run.get("title") or "Precision report",
@@ -68,7 +69,11 @@ def _context(results: Results) -> dict[str, Any]:
         "provenance": provenance(results.run),
         "head": headline(cells),
         "away": away,
-        "heat_map": exhibits.heat_map(present, titles),
+        "study": studies.overview(results),
+        "study_rows": studies.study_rows(results),
+        "heat_map": heat.heat_map(present, titles),
+        "paired": switch_exhibit.paired(pairs),
+        "changed": switches.change_table(pairs, titles),
         "spread": exhibits.spread(found, frameworks, titles),
         "findings": tables.findings(worst_first(found), titles),
         "agreement": sections.agreement(found, titles),

@@ -2,7 +2,7 @@
 
 Uses matplotlib's object interface and a private set of parameters, so that nothing global changes
 and the same frame gives the same bytes.  ulp axes are log2 with a line at 0.5, the largest error
-of a correctly rounded result.  matplotlib and seaborn are imported in this module only.
+of a correctly rounded result.  matplotlib and seaborn are imported here and in `budget_plot` only.
 """
 
 from __future__ import annotations
@@ -26,44 +26,48 @@ try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LogNorm, to_rgba
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"the page draws with matplotlib and seaborn; {error.name} is missing; install precision[plots]",
         name=error.name,
     ) from None
 
+Drawing = Figure
+
 COLOURS = {"torch": "#c2500a", "tensorflow": "#0b66a8", "both": "#5b4a9c"}
 """One fixed colour for each framework, and one for results that both gave."""
 
 MARKERS = {"torch": "o", "tensorflow": "s", "both": "D"}
-_OTHER = "#5c5c5c"
-_INK, _FAINT, _PAPER = "#24292f", "#d8d6d0", "#fbfaf8"
+OTHER = "#5c5c5c"
+INK, FAINT, PAPER = "#24292f", "#d8d6d0", "#fbfaf8"
 _LARGEST_LOG2 = 16.0
-_LEAST = 2.0**-6
+LEAST = 2.0**-6
 _FONTS = "'DejaVu Sans', Verdana, 'Segoe UI', Helvetica, Arial, sans-serif"
 
 _PARAMETERS: Any = {
     "font.family": ["DejaVu Sans"],
     "font.size": 9.0,
     "text.parse_math": False,  # a name may hold a dollar sign
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
+    "text.color": INK,
+    "axes.labelcolor": INK,
     "axes.edgecolor": "#8c8a84",
-    "axes.facecolor": _PAPER,
+    "axes.facecolor": PAPER,
     "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "figure.facecolor": _PAPER,
-    "savefig.facecolor": _PAPER,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "svg.fonttype": "none",  # a tenth of the bytes of outlines
     "svg.hashsalt": "precision report",
 }
 
 
 @contextmanager
-def _private() -> Iterator[None]:
+def private() -> Iterator[None]:
     """Our parameters, and no warning for a letter that the font lacks: it is drawn as a box."""
     with mpl.rc_context(_PARAMETERS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -73,7 +77,7 @@ def _private() -> Iterator[None]:
 def svg(figure: Figure) -> bytes:
     """The figure as an SVG document without date, creator or external reference."""
     sink = io.BytesIO()
-    with _private():
+    with private():
         figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None})
     text = sink.getvalue().decode("utf-8")
     text = text[text.index("<svg") :]
@@ -88,10 +92,20 @@ def _brief_tag(tag: re.Match[str]) -> str:
     return re.sub(r"(\d+\.\d\d)\d+", r"\1", tag[0]).replace("'DejaVu Sans'", _FONTS)
 
 
-def _figure(width: float, height: float) -> Figure:
+def canvas(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def patch(label: str, **paint: Any) -> Patch:
+    """An entry of a legend."""
+    return Patch(label=label, **paint)
+
+
+def line(label: str, **look: Any) -> Line2D:
+    """An entry of a legend."""
+    return Line2D([], [], label=label, **look)
 
 
 def heat_map(frame: pd.DataFrame) -> Figure:
@@ -110,28 +124,28 @@ def heat_map(frame: pd.DataFrame) -> Figure:
         sign = numbers.SIGNS.get(row["verdict"], "?")
         values[where] = np.nan if ulp is None else np.log2(np.clip(ulp, 0.25, 2.0**200))
         words[where] = sign if ulp is None else f"{numbers.short(ulp)}\u2009{sign}"
-    with _private():
-        longest = max((len(_label(mode, 34)) for mode in modes), default=1)
+    with private():
+        longest = max((len(shortened(mode, 34)) for mode in modes), default=1)
         height = 0.3 * len(cases) + 0.058 * longest + 0.75
-        figure = _figure(3.7 + 0.44 * len(modes), height)
+        figure = canvas(3.7 + 0.44 * len(modes), height)
         axes = figure.add_subplot()
         axes.set_facecolor("#e9e7e2")
         sns.heatmap(
             values, ax=axes, mask=np.isnan(values), cmap="rocket_r", vmin=-1, vmax=_LARGEST_LOG2,
-            linewidths=0.8, linecolor=_PAPER,
+            linewidths=0.8, linecolor=PAPER,
             cbar_kws={"label": "median error, ulp", "fraction": 0.02, "pad": 0.012, "extend": "both"},
         )  # fmt: skip
         colours = axes.collections[0].to_rgba(values.ravel()).reshape(*values.shape, 4)
         for (y, x), word in np.ndenumerate(words):
-            ink = _INK if np.isnan(values[y, x]) else _readable(colours[y, x])
+            ink = INK if np.isnan(values[y, x]) else _readable(colours[y, x])
             axes.text(x + 0.5, y + 0.5, word, ha="center", va="center", fontsize=7.5, color=ink)
         _powers(figure.axes[-1])
         axes.xaxis.tick_top()
-        axes.set_yticks(np.arange(len(cases)) + 0.5, [_label(case, 34) for case in cases], rotation=0)
-        axes.set_xticks(np.arange(len(modes)) + 0.5, [_label(mode, 34) for mode in modes], rotation=55)
+        axes.set_yticks(np.arange(len(cases)) + 0.5, [shortened(case, 34) for case in cases], rotation=0)
+        axes.set_xticks(np.arange(len(modes)) + 0.5, [shortened(mode, 34) for mode in modes], rotation=55)
         for label, mode in zip(axes.get_xticklabels(), modes, strict=True):
             framework = next(row["framework"] for row in at.values() if row["mode"] == mode)
-            label.set(color=COLOURS.get(framework, _OTHER), ha="left", rotation_mode="anchor")
+            label.set(color=COLOURS.get(framework, OTHER), ha="left", rotation_mode="anchor")
         axes.tick_params(length=0, pad=3)
     return figure
 
@@ -145,7 +159,7 @@ def _readable(colour: Any) -> str:
 def _powers(axes: Axes) -> None:
     """Label a colour bar of log2 values with the values themselves."""
     ticks = range(-1, int(_LARGEST_LOG2), 2)
-    axes.set_yticks(ticks, [_power(tick) for tick in ticks])
+    axes.set_yticks(ticks, [power(tick) for tick in ticks])
     axes.tick_params(labelsize=7.5, length=2)
 
 
@@ -156,7 +170,7 @@ def spread(frame: pd.DataFrame) -> Figure:
     """
     cases = list(dict.fromkeys(frame["case"]))
     rms = frame["error_scaled_ulp_rms"].to_numpy(dtype=float)
-    powers = np.log2(np.clip(rms, _LEAST, 2.0**120))
+    powers = np.log2(np.clip(rms, LEAST, 2.0**120))
     ticks = _power_ticks(powers[(rms > 0) & np.isfinite(rms)])
     step = ticks[1] - ticks[0]
     zero = ticks[0] - 1.5 * step  # an exact result has a place of its own, an infinite error too
@@ -173,17 +187,17 @@ def spread(frame: pd.DataFrame) -> Figure:
     names = [name for name in COLOURS if name in set(shown["framework"])]
     names += sorted(set(shown["framework"]) - set(names))
     shown["row"] += shown["framework"].map({"torch": -0.16, "tensorflow": 0.16}).fillna(0.0)
-    with _private():
-        figure = _figure(9.4, 0.3 * len(cases) + 1.1)
+    with private():
+        figure = canvas(9.4, 0.3 * len(cases) + 1.1)
         axes = figure.add_subplot()
         sns.scatterplot(
             shown, x="power", y="row", hue="framework", style="framework", ax=axes,
-            hue_order=names, style_order=names, palette={name: COLOURS.get(name, _OTHER) for name in names},
+            hue_order=names, style_order=names, palette={name: COLOURS.get(name, OTHER) for name in names},
             markers={name: MARKERS.get(name, "X") for name in names}, s=34, alpha=0.85, linewidth=0.4,
         )  # fmt: skip
-        axes.axvline(-1, color=_INK, linewidth=0.9, linestyle=(0, (4, 3)))
-        axes.set_yticks(range(len(cases)), [_label(case, 40) for case in cases])
-        words = ["0", *(_power(tick) for tick in ticks), *(numbers.INFINITE for _ in infinite)]
+        axes.axvline(-1, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.set_yticks(range(len(cases)), [shortened(case, 40) for case in cases])
+        words = ["0", *(power(tick) for tick in ticks), *(numbers.INFINITE for _ in infinite)]
         axes.set_xticks([zero, *ticks, *infinite], words)
         axes.set(
             ylim=(len(cases) - 0.5, -0.5),
@@ -191,7 +205,7 @@ def spread(frame: pd.DataFrame) -> Figure:
             xlabel="rms error, ulp of Σ|terms| (further left is better)",
         )
         axes.set_xlim(zero - 0.4 * step, end + step * len(infinite))
-        axes.grid(axis="both", color=_FAINT, linewidth=0.6)
+        axes.grid(axis="both", color=FAINT, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
         names = ["both, the same bits" if name == "both" else name for name in names]
@@ -208,7 +222,7 @@ def _power_ticks(powers: Any) -> list[int]:
     return list(range(-1 - step * ((-1 - low) // step), high + 1, step))
 
 
-def _power(exponent: float) -> str:
+def power(exponent: float) -> str:
     """2 to that power in few letters: 0.5, 64, 8,192, 1e6."""
     value = 2.0**exponent
     return f"{value:,.0f}" if 1 <= value < 1e5 else numbers.short(value).replace("0.50", "0.5")
@@ -218,46 +232,51 @@ def histogram(frame: pd.DataFrame) -> Figure:
     """Signed error (ulp, log2 both ways from 0.5) of each result: one row a result, shared axis.
 
     Columns: `label`, `framework` (torch, tensorflow or both), `note` (written at the row's end),
-    `bin_left_ulp`, `bin_right_ulp` (may be infinite), `count` (elements).  Heights are elements
-    per unit of the axis, and every row is scaled to its own tallest bin.
+    `bin_left_ulp`, `bin_right_ulp` (may be infinite), `count` (elements); `expected` (elements, drawn
+    as a line) may be left out or missing.  Heights are elements per unit of the axis, and every row is
+    scaled to its own tallest bin.
     """
     labels = list(dict.fromkeys(frame["label"]))
     used = frame[frame["count"] > 0]
     limit = _outer(used["bin_left_ulp"], used["bin_right_ulp"])
-    with _private():
-        figure = _figure(9.4, 0.4 * len(labels) + 0.75)
+    with private():
+        figure = canvas(9.4, 0.4 * len(labels) + 0.75)
         axes = figure.add_subplot()
         for number, label in enumerate(labels):
             part = frame[frame["label"] == label].sort_values("bin_left_ulp")
-            colour = COLOURS.get(part["framework"].iloc[0], _OTHER)
+            colour = COLOURS.get(part["framework"].iloc[0], OTHER)
             heights, edges = _steps(part, limit)
-            base = len(labels) - 1 - number
+            base, scale = len(labels) - 1 - number, 0.82 / (max(heights, default=0.0) or 1.0)
+            if "expected" in part and part["expected"].notna().any():
+                likely, ends = _steps(part, limit, "expected")
+                scale = min(scale, 0.9 / (max(likely, default=0.0) or 1.0))
+                axes.stairs(base + scale * likely, ends, baseline=None, color=INK, linewidth=0.8)
             axes.stairs(
-                base + 0.82 * heights, edges, baseline=base, fill=True,
+                base + scale * heights, edges, baseline=base, fill=True,
                 facecolor=to_rgba(colour, 0.55), edgecolor=colour, linewidth=0.9,
             )  # fmt: skip
-            axes.axhline(base, color=_FAINT, linewidth=0.6, zorder=0)
+            axes.axhline(base, color=FAINT, linewidth=0.6, zorder=0)
             axes.text(1.01, base + 0.3, part["note"].iloc[0], transform=axes.get_yaxis_transform(),
                       fontsize=8, va="center")  # fmt: skip
         for edge in (-1.0, 1.0):
-            axes.axvline(edge, color=_INK, linewidth=0.9, linestyle=(0, (4, 3)))
-        axes.axvline(0, color=_INK, linewidth=0.5)
+            axes.axvline(edge, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.axvline(0, color=INK, linewidth=0.5)
         ticks = _ticks(limit)
         axes.set_xticks(_symmetric(np.array(ticks), limit), [_tick(tick) for tick in ticks])
         edge = float(_symmetric(np.array([limit]), limit)[0])
         axes.set(xlim=(-edge - 1.0, edge + 1.0), ylim=(-0.05, len(labels)))
-        axes.set_yticks(np.arange(len(labels)) + 0.3, [_wrapped(label) for label in reversed(labels)])
+        axes.set_yticks(np.arange(len(labels)) + 0.3, [wrapped(label) for label in reversed(labels)])
         axes.tick_params(axis="y", length=0, labelsize=8)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("signed error, ulp (narrow and centred on 0 is better)")
     return figure
 
 
-def _steps(part: pd.DataFrame, limit: float) -> tuple[Any, list[float]]:
-    """Heights from 0 to 1 and edges on the axis; bins that are left out stand at 0."""
+def _steps(part: pd.DataFrame, limit: float, column: str = "count") -> tuple[Any, list[float]]:
+    """Heights per unit of the axis and edges on it; bins that are left out stand at 0."""
     heights: list[float] = []
     edges: list[float] = []
-    for left, right, count in part[["bin_left_ulp", "bin_right_ulp", "count"]].to_numpy(dtype=float):
+    for left, right, count in part[["bin_left_ulp", "bin_right_ulp", column]].to_numpy(dtype=float):
         start, end = (float(place) for place in _symmetric(np.array([left, right]), limit))
         if edges and start > edges[-1]:
             heights.append(0.0)
@@ -265,7 +284,7 @@ def _steps(part: pd.DataFrame, limit: float) -> tuple[Any, list[float]]:
         if end > (edges[-1] if edges else start):
             edges += [end] if edges else [start, end]
             heights.append(count / (end - start))
-    return np.array(heights) / (max(heights, default=0.0) or 1.0), edges
+    return np.nan_to_num(np.array(heights)), edges
 
 
 def _outer(left: Any, right: Any) -> float:
@@ -285,8 +304,8 @@ def _symmetric(edges: Any, limit: float) -> Any:
 def _ticks(limit: float) -> list[float]:
     doublings = int(np.floor(np.log2(limit)))
     step = max(1, -(-(doublings + 1) // 6))
-    powers = [2.0**power for power in range(0 if step == 1 else step - 1, doublings + 1, step)]
-    return [*(-power for power in reversed(powers)), -0.5, 0.0, 0.5, *powers]
+    powers = [2.0**exponent for exponent in range(0 if step == 1 else step - 1, doublings + 1, step)]
+    return [*(-value for value in reversed(powers)), -0.5, 0.0, 0.5, *powers]
 
 
 def _tick(value: float) -> str:
@@ -301,27 +320,27 @@ def error_map(frame: pd.DataFrame) -> Figure:
     """
     labels = list(dict.fromkeys(frame["label"]))
     every = frame["error_scaled_ulp_rms"].to_numpy(dtype=float)
-    every = np.clip(every[np.isfinite(every)], _LEAST, 2.0**120)
+    every = np.clip(every[np.isfinite(every)], LEAST, 2.0**120)
     low, high = (float(every.min()), float(every.max())) if len(every) else (0.5, 1.0)
     high = max(high, 2 * low)  # a flat picture shall look flat, and good
     tall = int(frame["row"].max()) + 1
     wide = int(frame["column"].max()) + 1
-    with _private():
-        figure = _figure(2.45 * len(labels) + 0.9, min(3.4, max(1.1, 2.3 * tall / wide)) + 0.75)
+    with private():
+        figure = canvas(2.45 * len(labels) + 0.9, min(3.4, max(1.1, 2.3 * tall / wide)) + 0.75)
         panels = figure.subplots(1, len(labels), squeeze=False)[0]
         for axes, label in zip(panels, labels, strict=True):
             part = frame[frame["label"] == label]
             plane = np.full((tall, wide), np.nan)
             plane[part["row"].to_numpy(dtype=int), part["column"].to_numpy(dtype=int)] = np.clip(
-                part["error_scaled_ulp_rms"].to_numpy(dtype=float, na_value=np.nan), _LEAST, 2.0**120
+                part["error_scaled_ulp_rms"].to_numpy(dtype=float, na_value=np.nan), LEAST, 2.0**120
             )
             picture = axes.imshow(plane, norm=LogNorm(low, high), cmap="rocket_r", interpolation="none")
-            axes.set_title(_wrapped(label), fontsize=7.5)
+            axes.set_title(wrapped(label), fontsize=7.5)
             axes.set(xticks=[], yticks=[])
         bar = figure.colorbar(picture, ax=list(panels), fraction=0.03, pad=0.015)
         whole = np.arange(np.ceil(np.log2(low)), np.floor(np.log2(high)) + 1)
         whole = whole[:: max(1, -(-len(whole) // 6))]
-        bar.set_ticks(list(2.0**whole), labels=[_power(power) for power in whole])
+        bar.set_ticks(list(2.0**whole), labels=[power(exponent) for exponent in whole])
         bar.ax.minorticks_off()
         bar.set_label("rms error, ulp of Σ|terms|", fontsize=8)
         bar.ax.tick_params(labelsize=7.5)
@@ -332,7 +351,7 @@ def _real(value: Any) -> float | None:
     return None if value is None or value is pd.NA or np.isnan(value) else float(value)
 
 
-def _label(text: str, limit: int) -> str:
+def shortened(text: str, limit: int) -> str:
     """A name in one line that a font and an SVG can hold, shortened in its middle."""
     flat = "".join(letter if letter.isprintable() else " " for letter in text)
     if len(flat) <= limit:
@@ -341,6 +360,6 @@ def _label(text: str, limit: int) -> str:
     return f"{flat[:half]}…{flat[-half:]}"
 
 
-def _wrapped(text: str) -> str:
-    parts: Sequence[str] = [_label(part, 36) for part in text.split(" = ")]
+def wrapped(text: str) -> str:
+    parts: Sequence[str] = [shortened(part, 36) for part in text.split(" = ")]
     return " =\n".join(parts)

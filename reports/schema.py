@@ -16,12 +16,21 @@ from typing import Any, Literal
 
 import pandas as pd
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Kind = Literal["text", "integer", "real", "json"]
 
 VERDICTS = ("exact", "rounding", "semantics", "data", "unexplained", "not run", "error")
 EVIDENCE = ("proved", "bounded", "consistent", "none")
+CAUSES = (
+    "semantics",
+    "data",
+    "operand rounding",
+    "algorithm",
+    "accumulation",
+    "output rounding",
+    "unexplained",
+)
 MODE_STATUS = ("run", "not run", "error")
 
 _PANDAS_TYPES: Mapping[Kind, Any] = {
@@ -51,8 +60,8 @@ def _text(name: str, meaning: str, **rest: object) -> Column:
     return Column(name, "text", meaning, **rest)  # type: ignore[arg-type]
 
 
-def _json(name: str, meaning: str) -> Column:
-    return Column(name, "json", meaning)
+def _json(name: str, meaning: str, nullable: bool = False) -> Column:
+    return Column(name, "json", meaning, nullable)
 
 
 def _integer(name: str, meaning: str, nullable: bool = True) -> Column:
@@ -117,13 +126,29 @@ SCORES = (
     _text("worst_exact", "the truth there in decimal digits", nullable=True),
     _real("call_seconds", "time of one call in the worker"),
     _text("kernels", "names of the kernels that ran, where the library tells", nullable=True),
+    _json("counterexample", "the least integer arrays that show another function, and both results", True),
+)
+
+BUDGETS = (
+    *_CELL,
+    _text("cause", "a cause of the error", values=CAUSES),
+    _text("evidence", "how far the cause is supported", values=EVIDENCE),
+    _real("share", "<part, error> / <error, error>: those of an output add up to 1"),
+    _real("part_ulp_rms", "root mean square of the part in float32 ulp of the truth"),
+    _real("part_ulp_mean", "mean signed part in float32 ulp of the truth (bias)"),
+    _real("part_abs_max", "largest |part|"),
+    _text("parameter", "what differs from the declaration, if anything does", nullable=True),
+    _json("declared", "its declared value", True),
+    _json("found", "the value that was found", True),
+    _text("detail", "the cause in one sentence"),
+    _text("fix", "the mend in the framework's words, else empty"),
 )
 
 CASES = (
     _text("case", "id of the case"),
     _integer("order", "position in the suite", nullable=False),
     _text("title", "the case in a few words"),
-    _text("family", "convolution, normalization or linear"),
+    _text("family", "convolution, normalization, linear, gradient or normalization gradient"),
     _text("op", "the op, as in torch.nn.functional"),
     _json("params", "declared parameters"),
     _json("shapes", "name of each array and its shape"),
@@ -136,6 +161,7 @@ CASES = (
     _json("truth_tiers", "elements certified by each tier of the reference"),
     _real("truth_uncertainty_ulp_max", "largest half-width of the certified truth, in ulp"),
     _real("plain_error_ulp_median", "median error of the plain float32 evaluation, in ulp of the truth"),
+    _json("tolerance", "rtol and atol that two correct implementations can need on this data", True),
 )
 
 MODES = (
@@ -167,13 +193,68 @@ MAPS = (
     _real("error_scaled_ulp_mean", "mean signed error of the block, in ulp of sum of |terms|"),
 )
 
+PROFILES = (
+    *_CELL,
+    _text("axis", "along what the error is shown", values=("channel", "condition")),
+    Column("low", "real", "first channel of the block, or the least condition of the elements in it"),
+    Column("high", "real", "last channel of the block, or the condition that theirs are below (may be inf)"),
+    _integer("count", "elements in the block", nullable=False),
+    _real("error_ulp_rms", "root mean square error there, in ulp of the truth"),
+    _real("error_scaled_ulp_rms", "root mean square error there, in ulp of sum of |terms|"),
+    _real("error_scaled_ulp_mean", "mean signed error there, in ulp of sum of |terms|"),
+)
+
+ORDERS = (
+    *_CELL,
+    _text("where", "the outputs that are added in this order"),
+    _text("words", "the order in words"),
+    _text("evidence", "how far the order is supported", values=EVIDENCE),
+    _json("tree", "the order as a tree of additions, where it is one", True),
+    _real("expected_ulp_rms", "rms error that this order makes of these data, in ulp of the truth"),
+)
+
+EXPECTED = (
+    *_CELL,
+    _real("bin_left_ulp", "left edge of the bin of signed error (may be -inf)"),
+    _real("bin_right_ulp", "right edge of the bin (may be inf)"),
+    _real("expected", "elements that the order is expected to put there: normal errors of its own variance"),
+)
+
+STUDIES = (
+    _integer("order", "position in the document", nullable=False),
+    _text("study", "name of the study"),
+    _text("row", "id of the row"),
+    _text("title", "the row in a few words"),
+    _text("source", "where it stands in the document"),
+    _text("document", "what the document saw"),
+    _text("now", "what is seen now"),
+    _text("truth", "what is right"),
+    _text("cause", "why the results differ", values=("none", *CAUSES)),
+    _text("evidence", "how far the cause is supported", values=EVIDENCE),
+    _text("detail", "the cause in words, and the experiment that shows it"),
+    _text("mend", "what to do about it, empty where nothing is to be mended"),
+    _text("recurs", "whether the document's figure comes out again", values=("yes", "no", "partly")),
+    _text("why", "why it does, does not, or does only in part"),
+    _json("figures", "list of {name, document, now, truth, note}: the document's columns beside ours"),
+)
+
 TABLES: Mapping[str, tuple[Column, ...]] = {
     "scores": SCORES,
+    "budgets": BUDGETS,
     "cases": CASES,
     "modes": MODES,
     "histograms": HISTOGRAMS,
     "maps": MAPS,
 }
+
+OPTIONAL: Mapping[str, tuple[Column, ...]] = {
+    "studies": STUDIES,
+    "profiles": PROFILES,
+    "orders": ORDERS,
+    "expected": EXPECTED,
+}
+"""Tables that only some results have: the rows of a study's document; errors along channels and conditions;
+orders that are known, and what they let expect."""
 
 
 def validate(table: str, frame: pd.DataFrame) -> pd.DataFrame:
@@ -183,9 +264,10 @@ def validate(table: str, frame: pd.DataFrame) -> pd.DataFrame:
     Raises `SchemaError` for an unknown table, a missing or an extra column, a value of
     another type, a missing value where none may be, or a word outside the column's list.
     """
-    if table not in TABLES:
-        raise SchemaError(f"a table is one of {', '.join(TABLES)}; got {table!r}")
-    columns = TABLES[table]
+    known = {**TABLES, **OPTIONAL}
+    if table not in known:
+        raise SchemaError(f"a table is one of {', '.join(known)}; got {table!r}")
+    columns = known[table]
     if frame.shape == (0, 0):  # what a list of no rows becomes
         frame = pd.DataFrame(columns=[c.name for c in columns], dtype=object)
     missing = [c.name for c in columns if c.name not in frame.columns]

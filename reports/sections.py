@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,14 @@ class Worst:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """What differs from the declaration in some modes: what was found, the mend, the least example."""
+
+    modes: str
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True)
 class CaseSection:
     """One case: what was declared, how the truth was certified, what each mode gave."""
 
@@ -43,6 +52,8 @@ class CaseSection:
     summary: str
     facts: tuple[Fact, ...]
     judged: Table
+    differences: tuple[Difference, ...]
+    budget: Exhibit | None
     further: Table
     histogram: Exhibit | None
     map: Exhibit | None
@@ -81,6 +92,8 @@ def _case(
         summary=_summary(scored),
         facts=_facts(case),
         judged=tables.judged(shown),
+        differences=_differences(scored, data, rows),
+        budget=exhibits.budget(scored, data, frameworks),
         further=tables.further(shown),
         histogram=exhibits.histogram(scored, data, frameworks),
         map=exhibits.error_map(scored, data, frameworks),
@@ -118,7 +131,70 @@ def _facts(case: Row) -> tuple[Fact, ...]:
         ("condition Σ|terms| / |truth|", f"median {condition[0]}, largest {condition[1]}"),
         ("elements of the truth certified by", certified),
         ("plain float32, median error", f"{numbers.figure(case['plain_error_ulp_median'])} ulp"),
+        ("tolerance for two correct results", _tolerance(case["tolerance"])),
     )
+
+
+def _tolerance(text: str | None) -> str:
+    """The tolerances in words; those of other modes where there are some."""
+    known = json.loads(text or "{}")
+    if not isinstance(known.get("rtol"), int | float):
+        return "none: the bound is infinite on this data"
+    modes = known.get("modes") or {}
+    listed = {"": known} | {f"with {name} operands ": each for name, each in modes.items()}
+    return "; ".join(f"{name}{_pair(each)}" for name, each in listed.items())
+
+
+def _pair(known: Mapping[str, float | None]) -> str:
+    worst = f"rtol={known['rtol']:g}, atol={known['atol']:g} in the worst case"
+    if known.get("likely_rtol") is None:
+        return worst
+    return f"{worst}, rtol={known['likely_rtol']:g}, atol={known['likely_atol']:g} are likely to do"
+
+
+def _differences(found: Sequence[Line], data: CaseData, rows: Sequence[Row]) -> tuple[Difference, ...]:
+    """What the search named, once for all modes of a line that share the mend."""
+    examples = {(row["mode"], row["output"]): row["counterexample"] for row in rows}
+    listed = []
+    for line in found:
+        groups: dict[tuple[Fact, ...], list[str]] = {}
+        for mode in line.modes:
+            for row in data.causes(line, mode):
+                if row["parameter"] is not None:
+                    facts = (*_difference(row), *_example(examples.get((mode, line.row["output"]))))
+                    groups.setdefault(facts, []).append(mode)
+        for facts, modes in groups.items():
+            listed.append(Difference(tables.output_label(line) + " = ".join(modes), facts))
+    return tuple(listed)
+
+
+def _difference(row: Row) -> tuple[Fact, ...]:
+    declared, found = (_brief(row[name] or "null") for name in ("declared", "found"))
+    what = f"{row['parameter']}: {found} was found, {declared} is declared"
+    facts = [("what differs", what), ("evidence", f"{row['cause']}, {row['evidence']}")]
+    facts += [("detail", row["detail"])] if row["detail"] else []
+    return (*facts, ("mend", row["fix"])) if row["fix"] else tuple(facts)
+
+
+def _example(text: str | None) -> tuple[Fact, ...]:
+    """The least arrays that show the difference, and both results."""
+    example = json.loads(text or "{}")
+    if not isinstance(example.get("arrays"), dict):
+        return ()
+    arrays = ", ".join(f"{name} = {_brief(json.dumps(array))}" for name, array in example["arrays"].items())
+    results = (f"{name} {_brief(json.dumps(example.get(name)))}" for name in ("declared", "found"))
+    return (("smallest example", f"{arrays}: {', '.join(results)}"),)
+
+
+def _brief(text: str) -> str:
+    """JSON in one line, whole numbers written as such."""
+    value = json.loads(text, parse_float=_whole)
+    return numbers.listing(json.dumps(value, ensure_ascii=False)) if value is not None else "none"
+
+
+def _whole(digits: str) -> float | int:
+    value = float(digits)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
 def _worst(line: Line | None) -> Worst | None:

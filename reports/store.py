@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reports.schema import SCHEMA_VERSION, TABLES, Kind, SchemaError, validate
+from reports.schema import OPTIONAL, SCHEMA_VERSION, TABLES, Kind, SchemaError, validate
 
 RUN_FILE = "run.json"
 
@@ -35,28 +35,47 @@ _PANDAS_TYPES: Mapping[pa.DataType, Any] = {
 }
 
 
+_KEYS = {
+    "cases": ["case"],
+    "modes": ["mode"],
+    "scores": ["case", "mode", "output"],
+    "budgets": ["case", "mode", "output", "cause", "parameter"],
+    "studies": ["study", "row"],
+    "profiles": ["case", "mode", "output", "axis", "low"],
+    "orders": ["case", "mode", "output", "where"],
+    "expected": ["case", "mode", "output", "bin_left_ulp"],
+}
+"""What tells the rows of a table apart."""
+
+
 class StoreError(ValueError):
     """A results folder cannot be written or read; one line says the rule, what was given, the mend."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """All that a report is made from: five tables that satisfy `reports.schema`, and the run.
+    """All that a report is made from: tables that satisfy `reports.schema`, and the run.
 
-    `run` holds `schema` (an integer), `suite`, `title`, `created` (ISO 8601), `command`,
+    `studies` has rows only where the suite is a study; `profiles`, `orders` and `expected` may be
+    empty.  `run` holds `schema` (an integer), `suite`, `title`, `created` (ISO 8601), `command`,
     `machine` and `versions` (text to text); other keys are kept and shown.
     """
 
     scores: pd.DataFrame
+    budgets: pd.DataFrame
     cases: pd.DataFrame
     modes: pd.DataFrame
     histograms: pd.DataFrame
     maps: pd.DataFrame
     run: dict[str, Any]
+    studies: pd.DataFrame = field(default_factory=pd.DataFrame)
+    profiles: pd.DataFrame = field(default_factory=pd.DataFrame)
+    orders: pd.DataFrame = field(default_factory=pd.DataFrame)
+    expected: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def table(self, name: str) -> pd.DataFrame:
         """The table of that name; `KeyError` if there is none."""
-        if name not in TABLES:
+        if name not in TABLES and name not in OPTIONAL:
             raise KeyError(name)
         frame: pd.DataFrame = getattr(self, name)
         return frame
@@ -66,15 +85,15 @@ def checked(results: Results) -> Results:
     """Return `results` with every table validated and the keys between tables checked.
 
     Raises `SchemaError` for a table that breaks its schema, and `StoreError` for a row that is
-    there twice, or a score, histogram or map of a case or mode that its table does not list.
+    there twice, or a score, budget, histogram or map of a case or mode that its table does not list.
     """
-    frames = {name: validate(name, results.table(name)) for name in TABLES}
-    for name, keys in (("cases", ["case"]), ("modes", ["mode"]), ("scores", ["case", "mode", "output"])):
+    frames = {name: validate(name, results.table(name)) for name in (*TABLES, *OPTIONAL)}
+    for name, keys in _KEYS.items():
         twice = frames[name][frames[name].duplicated(keys)]
         if len(twice):
             given = ", ".join(str(twice.iloc[0][key]) for key in keys)
             raise StoreError(f"{name} has one row per ({', '.join(keys)}); ({given}) is twice; remove one")
-    for name in ("scores", "histograms", "maps"):
+    for name in ("scores", "budgets", "histograms", "maps", "profiles", "orders", "expected"):
         for key, home in (("case", "cases"), ("mode", "modes")):
             stray = frames[name][~frames[name][key].isin(frames[home][key])]
             if len(stray):
@@ -101,8 +120,12 @@ def save(results: Results, folder: str | os.PathLike[str]) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
     (target / RUN_FILE).unlink(missing_ok=True)  # no half-written folder may look complete
     written = []
-    for name in TABLES:
+    for name in (*TABLES, *OPTIONAL):
         frame = results.table(name)
+        if name in OPTIONAL and frame.empty:
+            for end in ("parquet", "csv"):  # what an earlier results folder may have had
+                (target / f"{name}.{end}").unlink(missing_ok=True)
+            continue
         written.append(write(target / f"{name}.parquet", _parquet(name, frame)))
         csv = frame.to_csv(index=False, lineterminator="\n")
         written.append(write(target / f"{name}.csv", csv.encode()))
@@ -118,7 +141,8 @@ def load(folder: str | os.PathLike[str]) -> Results:
     """
     source = Path(folder)
     run = _load_run(source)
-    frames = {name: _load_table(source, name) for name in TABLES}
+    present = (name for name in OPTIONAL if (source / f"{name}.parquet").is_file())
+    frames = {name: _load_table(source, name) for name in (*TABLES, *present)}
     try:
         return checked(Results(**frames, run=run))
     except SchemaError as error:
@@ -168,7 +192,7 @@ def _present(path: Path) -> Path:
 
 
 def _parquet(name: str, frame: pd.DataFrame) -> bytes:
-    schema = pa.schema([(c.name, _ARROW_TYPES[c.kind]) for c in TABLES[name]])
+    schema = pa.schema([(c.name, _ARROW_TYPES[c.kind]) for c in {**TABLES, **OPTIONAL}[name]])
     table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
     sink = pa.BufferOutputStream()
     # without metadata: pandas would write its own version into the file

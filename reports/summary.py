@@ -9,6 +9,7 @@ from reports import numbers
 from reports.cells import Line, absent, grid, in_order, lines, worst_first
 from reports.headline import headline
 from reports.store import Results
+from reports.studies import facts, rows_of
 
 _HEADS = ("case", "mode", "verdict", "evidence", "median ulp", "99 % ulp", "max ulp", "rounded", "reason")
 
@@ -26,6 +27,9 @@ def markdown(results: Results) -> str:
     head = headline(cells)
     parts = [f"# {_escape(_title(results))}", f"**{_escape(head.sentence)}**"]
     parts.append("\n".join(f"- **{n.figure}** {n.label}: {_escape(n.detail)}" for n in head.numbers))
+    if rows := rows_of(results):
+        parts.append("## The document, row by row")
+        parts += [_row_of_study(row) for row in rows]
     if found:
         parts.append(_table(found))
         parts.append(
@@ -43,6 +47,11 @@ def markdown(results: Results) -> str:
     parts.append("## Run")
     parts.append("\n".join(f"- {_escape(key)}: {_escape(value)}" for key, value in provenance(results.run)))
     return "\n\n".join(parts) + "\n"
+
+
+def _row_of_study(row: dict[str, object]) -> str:
+    told = "\n".join(f"- {_escape(name)}: {_escape(text)}" for name, text in facts(row))
+    return f"### {_escape(str(row['title']))}\n\n{_escape(str(row['source']))}\n\n{told}"
 
 
 def provenance(run: dict[str, object]) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reports import numbers
-from reports.anchors import anchor
+from reports.anchors import anchor, cell_anchor, mode_anchor
 from reports.cells import Line, Row
 
 Format = Callable[[float | None], str]
@@ -18,7 +18,8 @@ class Cell:
     """What a table cell shows.
 
     `value` is the exact figure, `style` a CSS class, `link` an id on the page, and `under` a line
-    of detail below the text.
+    of detail below the text.  `places` are the parts of the text that can be linked to, as (text, id),
+    with `between` between them; they take the text's place.
     """
 
     text: str
@@ -26,6 +27,8 @@ class Cell:
     style: str = ""
     link: str = ""
     under: str = ""
+    places: tuple[tuple[str, str], ...] = ()
+    between: str = ""
 
     @property
     def missing(self) -> bool:
@@ -139,6 +142,14 @@ def modes(line: Line, under: str = "") -> Cell:
     return Cell(output_label(line) + line.label, style="modes", under=under)
 
 
+def placed_modes(line: Line, under: str = "") -> Cell:
+    """As `modes`, each of them a place that the page can be asked for."""
+    places = tuple((mode, mode_anchor(line.row["case"], line.row["output"], mode)) for mode in line.modes)
+    label = output_label(line)
+    places = ((label + places[0][0], places[0][1]), *places[1:])
+    return Cell(label + line.label, style="modes", under=under, places=places, between=line.joint)
+
+
 def output_label(line: Line) -> str:
     """`[name] ` of the output; empty for a plain output."""
     name = line.row["output"]
@@ -153,7 +164,7 @@ def findings(found: Sequence[Line], titles: Mapping[str, str]) -> Table:
     )  # fmt: skip
     rows = tuple(
         (
-            Cell(titles[line.row["case"]], link=anchor("case", line.row["case"])),
+            Cell(titles[line.row["case"]], link=_place(line)),
             modes(line),
             verdict(line),
             Cell(str(line.row["evidence"])),
@@ -165,6 +176,11 @@ def findings(found: Sequence[Line], titles: Mapping[str, str]) -> Table:
     return Table("Every distinct result, worst first", heads, rows)
 
 
+def _place(line: Line) -> str:
+    """Where a line's figures are: its own row, or its case where it was not run."""
+    return anchor("case", line.row["case"]) if line.verdict == "not run" else cell_anchor(line.row)
+
+
 def judged(found: Sequence[Line]) -> Table:
     """The judgement and the main figures of one case's lines, each with its reason."""
     shown, gone = _present(found, JUDGED)
@@ -174,7 +190,7 @@ def judged(found: Sequence[Line]) -> Table:
     )  # fmt: skip
     rows = tuple(
         (
-            modes(line, under=line.row["reason"]),
+            placed_modes(line, under=line.row["reason"]),
             verdict(line),
             Cell(str(line.row["evidence"])),
             *(measured(line.row, m) if line.scored else Cell("", style="num") for m in shown),
@@ -208,6 +224,33 @@ def _present(found: Sequence[Line], measures: Sequence[Measure]) -> tuple[list[M
     shown = [m for m in measures if any(line.row[m.column] is not None for line in found)]
     gone = [m.heading for m in measures if m not in shown]
     return shown, f"Not measured here: {', '.join(gone)}" if gone else ""
+
+
+def causes(found: Sequence[tuple[Line, Sequence[Row]]]) -> Table:
+    """The budget of each line, a row for each cause."""
+    heads = (
+        Head("modes with these bits"), Head("cause"), Head("evidence"),
+        Head("share", True, "of the error's energy; those of a result add up to 1"),
+        Head("rms ulp", True, "root mean square of the part, in ulp of the truth"),
+        Head("mean ulp", True, "mean signed part: its bias"),
+        Head("largest", True, "largest |part|"), Head("what"), Head("mend"),
+    )  # fmt: skip
+    rows = tuple(
+        (
+            modes(line),
+            Cell(row["cause"]),
+            Cell(row["evidence"]),
+            _figure(row["share"], numbers.share(row["share"])),
+            _figure(row["part_ulp_rms"], numbers.figure(row["part_ulp_rms"])),
+            _figure(row["part_ulp_mean"], numbers.signed(row["part_ulp_mean"])),
+            _figure(row["part_abs_max"], numbers.figure(row["part_abs_max"])),
+            Cell(row["detail"] or "", style="reason"),
+            Cell(row["fix"] or "", style="reason"),
+        )
+        for line, listed in found
+        for row in listed
+    )
+    return Table("What each cause has of the error", heads, rows)
 
 
 def worst_elements(found: Sequence[Line]) -> Table:

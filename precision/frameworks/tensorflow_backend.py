@@ -17,7 +17,11 @@ from tensorflow.python.util import _pywrap_util_port as build_info
 
 from precision.errors import CannotRun
 from precision.frameworks import tensorflow_sums
+from precision.frameworks.tensorflow_device import device_versions, kernel_names, varied
+from precision.frameworks.tensorflow_norm_gradients import gradient_ops
 from precision.frameworks.tensorflow_tensors import from_tensorflow, state, to_tensorflow
+
+__all__ = ["configure", "kernels", "run", "varied", "versions"]
 
 Float32 = NDArray[np.float32]
 Tensors = Mapping[str, Any]
@@ -49,6 +53,7 @@ _SWITCHES: Mapping[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
     "onednn": (_read_at_start, lambda: bool(build_info.IsMklEnabled())),
     "jit_compile": (lambda value: state.update(jit_compile=value), lambda: state["jit_compile"]),
     "deterministic_ops": (_set_determinism, lambda: bool(framework_config.is_op_determinism_enabled())),
+    "operands": (lambda value: state.update(operands=value), lambda: state["operands"]),
     "tensor_float_32": (
         tf.config.experimental.enable_tensor_float_32_execution,
         lambda: bool(tf.config.experimental.tensor_float_32_execution_enabled()),
@@ -73,21 +78,24 @@ def versions() -> dict[str, str]:
     """Return versions of TensorFlow and its libraries, and the device."""
     found = {"tensorflow": tf.__version__, "keras": tf.keras.__version__}
     if state["device"] == "/GPU:0":
-        details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
-        build = tf.sysconfig.get_build_info()
-        found["gpu"] = str(details.get("device_name"))
-        found["compute capability"] = ".".join(map(str, details.get("compute_capability", ())))
-        found["cuda"] = str(build.get("cuda_version"))
-        found["cudnn"] = str(build.get("cudnn_version"))
+        tf.linalg.matmul(tf.ones([8, 8]), tf.ones([8, 8]))  # loads cuBLAS
+        found |= device_versions()
     return found
+
+
+def kernels(op: str, params: Mapping[str, Any], arrays: Mapping[str, Float32]) -> list[str]:
+    """Return the names of the GPU kernels of one more call, as TensorFlow's profiler gives them."""
+    return kernel_names(lambda: run(op, params, arrays), "GPU" if state["device"] == "/GPU:0" else "CPU")
 
 
 def run(op: str, params: Mapping[str, Any], arrays: Mapping[str, Float32]) -> Float32:
     """Return the output of one call of `op`."""
     with tf.device(state["device"]):
         tensors = {name: tf.constant(to_tensorflow(op, name, array)) for name, array in arrays.items()}
+        if op in tensorflow_sums.OPS:
+            tensors = {name: tf.cast(tensor, state["operands"]) for name, tensor in tensors.items()}
         try:
-            output = _prepared(op, params, tensors)(tensors)
+            output = tf.cast(_prepared(op, params, tensors)(tensors), tf.float32)
         except tf.errors.UnimplementedError as error:
             message = " ".join(error.message.split())
             raise CannotRun(f"TensorFlow has no kernel for this {op}: {message}") from error
@@ -136,8 +144,7 @@ def _group_norm(groups: int, p: Mapping[str, Any], shapes: Shapes) -> Call:
     return _keras(tf.keras.layers.GroupNormalization(groups=groups, epsilon=p["eps"]), shapes)
 
 
-_OPS: Mapping[str, Callable[[Mapping[str, Any], Shapes], Call]] = {
-    **tensorflow_sums.OPS,
+_NORMS: Mapping[str, Callable[[Mapping[str, Any], Shapes], Call]] = {
     "batch_norm": _batch_norm,
     "instance_norm": lambda p, shapes: _group_norm(shapes["input"][-1], p, shapes),
     "group_norm": lambda p, shapes: _group_norm(p["num_groups"], p, shapes),
@@ -145,4 +152,10 @@ _OPS: Mapping[str, Callable[[Mapping[str, Any], Shapes], Call]] = {
         tf.keras.layers.LayerNormalization(axis=-1, epsilon=p["eps"]), shapes
     ),
     "rms_norm": lambda p, shapes: _keras(tf.keras.layers.RMSNormalization(axis=-1, epsilon=p["eps"]), shapes),
+}
+
+_OPS: Mapping[str, Callable[[Mapping[str, Any], Shapes], Call]] = {
+    **tensorflow_sums.OPS,
+    **_NORMS,
+    **gradient_ops(_NORMS),
 }

@@ -51,7 +51,7 @@ class Convolution:
         if self.depthwise:
             weight = tf.reshape(weight, self._taps())
             if self._dilated():
-                return self._by_tape(0, tf.zeros(self.large_shape), weight, small)
+                return self._by_tape(0, tf.zeros(self.large_shape, state["operands"]), weight, small)
             call = tf.raw_ops.DepthwiseConv2dNativeBackpropInput
         else:
             two = self.axes == 2
@@ -65,7 +65,7 @@ class Convolution:
             call = tf.raw_ops.Conv2DBackpropFilter if two else tf.raw_ops.Conv3DBackpropFilterV2
             return call(input=large, filter_sizes=self.filter_shape, out_backprop=small, **self.options)
         if self._dilated():
-            found = self._by_tape(1, large, tf.zeros(self._taps()), small)
+            found = self._by_tape(1, large, tf.zeros(self._taps(), state["operands"]), small)
         else:
             found = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
                 input=large, filter_sizes=self._taps(), out_backprop=small, **self.options
@@ -84,7 +84,7 @@ class Convolution:
             return large
         sizes = [n - sum(pad) for n, pad in zip(self.large_shape[1:-1], self.added, strict=True)]
         if self.mode != "zeros":
-            inner = tf.zeros([self.large_shape[0], *sizes, self.large_shape[-1]])
+            inner = tf.zeros([self.large_shape[0], *sizes, self.large_shape[-1]], state["operands"])
             with tf.GradientTape() as tape:
                 tape.watch(inner)
                 filled = self.widened(inner)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 
-state: dict[str, Any] = {"device": "/CPU:0", "jit_compile": False}
+state: dict[str, Any] = {"device": "/CPU:0", "jit_compile": False, "operands": "float32"}
 
 _AS_THEY_ARE = ("matmul", "sum", "mean", "linear")
 

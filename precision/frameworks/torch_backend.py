@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 
 from precision.errors import CannotRun
 from precision.frameworks import torch_sums
-from precision.frameworks.torch_tensors import placed, state
+from precision.frameworks.nvidia import nvidia_versions
+from precision.frameworks.torch_norm_gradients import gradient_ops
+from precision.frameworks.torch_settings import varied
+from precision.frameworks.torch_tensors import narrowed, placed, state
+
+__all__ = ["configure", "kernels", "run", "varied", "versions"]
 
 Float32 = NDArray[np.float32]
 
@@ -41,6 +46,7 @@ _PLAIN_SWITCHES: Mapping[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = 
         lambda value: state.update(memory_format=value),
         lambda: state["memory_format"],
     ),
+    "operands": (lambda value: state.update(operands=value), lambda: state["operands"]),
 }
 
 
@@ -97,16 +103,32 @@ def versions() -> dict[str, str]:
         found["compute capability"] = f"{major}.{minor}"
         found["cuda"] = str(torch.version.cuda)
         found["cudnn"] = str(torch.backends.cudnn.version())
+        torch.ones(8, 8, device="cuda").mm(torch.ones(8, 8, device="cuda"))  # loads cuBLAS
+        found |= nvidia_versions()
     return found
+
+
+def kernels(op: str, params: Mapping[str, Any], arrays: Mapping[str, Float32]) -> list[str]:
+    """Return the names of what ran on the device in one more call, as torch.profiler gives them.
+
+    On a GPU its kernels, in order, copies and fills left out; on a CPU the operators.
+    """
+    device = torch.autograd.DeviceType.CUDA if state["device"] == "cuda" else torch.autograd.DeviceType.CPU
+    with torch.profiler.profile() as profile:
+        run(op, params, arrays)
+    names = (event.name for event in profile.events() if event.device_type == device)
+    return list(dict.fromkeys(name for name in names if not name.startswith(("Memcpy", "Memset"))))
 
 
 def run(op: str, params: Mapping[str, Any], arrays: Mapping[str, Float32]) -> Float32:
     """Return the output of one call of `op`."""
     image = not op.startswith(_NO_IMAGES)
     tensors = {name: placed(array, image) for name, array in arrays.items()}
+    if op in torch_sums.OPS:
+        tensors = {name: narrowed(tensor) for name, tensor in tensors.items()}
     with torch.no_grad():
         output: torch.Tensor = _call(op, params, tensors)(tensors)
-    return np.asarray(output.contiguous().cpu().numpy(), order="C")
+    return np.asarray(output.detach().float().contiguous().cpu().numpy(), order="C")
 
 
 def _call(op: str, params: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Any:
@@ -141,8 +163,7 @@ def _batch_norm(t: Mapping[str, torch.Tensor], p: Mapping[str, Any]) -> torch.Te
     )
 
 
-_OPS: Mapping[str, Callable[[Mapping[str, torch.Tensor], Mapping[str, Any]], torch.Tensor]] = {
-    **torch_sums.OPS,
+_NORMS: Mapping[str, Callable[[Mapping[str, torch.Tensor], Mapping[str, Any]], torch.Tensor]] = {
     "batch_norm": _batch_norm,
     "instance_norm": lambda t, p: F.instance_norm(
         t["input"], weight=t.get("weight"), bias=t.get("bias"), eps=p["eps"]
@@ -154,4 +175,10 @@ _OPS: Mapping[str, Callable[[Mapping[str, torch.Tensor], Mapping[str, Any]], tor
         t["input"], p["normalized_shape"], t.get("weight"), t.get("bias"), p["eps"]
     ),
     "rms_norm": lambda t, p: F.rms_norm(t["input"], p["normalized_shape"], t.get("weight"), p["eps"]),
+}
+
+_OPS: Mapping[str, Callable[[Mapping[str, torch.Tensor], Mapping[str, Any]], torch.Tensor]] = {
+    **torch_sums.OPS,
+    **_NORMS,
+    **gradient_ops(_NORMS),
 }

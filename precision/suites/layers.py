@@ -81,6 +81,15 @@ def linear(id: str, title: str, note: str, rows: int, inputs: int, outputs: int)
     return Case(id, title, "linear", "linear", {}, arrays, probe, width, "normal", note)
 
 
+def product(id: str, title: str, note: str, rows: int, inputs: int, outputs: int, recipe: Recipe) -> Case:
+    """A linear case without bias, both arrays of one recipe: what an accumulator does with them."""
+    shapes = {"input": (rows, inputs), "weight": (outputs, inputs)}
+    arrays = {name: Array(shape, *recipe) for name, shape in shapes.items()}
+    probe = {name: Array(shape, "integers", {"low": -2, "high": 2}) for name, shape in shapes.items()}
+    width = {"input": Array(shapes["input"], *_FULL_WIDTH), "weight": Array(shapes["weight"], "selector")}
+    return Case(id, title, "linear", "linear", {}, arrays, probe, width, recipe[0], note)
+
+
 _AXES: Mapping[str, tuple[int, ...]] = {
     "batch_norm": (0, 2, 3),
     "instance_norm": (2, 3),

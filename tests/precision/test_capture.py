@@ -88,8 +88,8 @@ def test_a_link_that_leads_out_is_refused(capture, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda content: content.update(schema=2), "newer than this version's 1"),
-        (lambda content: content.update(schema=0), "older than this version's 1"),
+        (lambda content: content.update(schema=3), "newer than this version's 2"),
+        (lambda content: content.update(schema=0), "older than this version's 2"),
         (lambda content: content.pop("schema"), "names its schema"),
         (lambda content: content.pop("cells"), "lacks 'cells'"),
         (lambda content: content["cells"]["c"].pop("status"), "lacks 'status'"),
@@ -131,3 +131,8 @@ def test_unreadable_json_is_refused(capture):
         load_capture(capture.folder)
     with pytest.raises(UserError, match="has none; check the path"):
         read_json(capture.folder / "absent.json", "a thing", 1)
+
+
+def test_a_capture_of_the_schema_before_is_read(capture):
+    edit(capture, lambda content: content.update(schema=1))
+    assert load_capture(capture.folder).outputs("c").keys() == {"data", "probe", "width"}

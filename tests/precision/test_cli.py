@@ -11,7 +11,7 @@ import pytest
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["report", "everything"], "a suite is one of default, smoke; got 'everything'"),
+        (["report", "everything"], "; got 'everything'; choose one of these"),
         (["run", "smoke", "--modes", "torch.gpu"], "got 'torch.gpu'"),
         (["run", "smoke", "--cases", "conv3d"], "got 'conv3d'"),
         (["run", "smoke", "--timeout", "soon"], "--timeout"),
@@ -167,7 +167,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(precision_command):
 def test_a_fault_of_the_program_is_not_a_finding(monkeypatch, capsys):
     from precision import __main__, cli
 
-    monkeypatch.setattr(cli, "select_cases", lambda *_: 1 / 0)
+    monkeypatch.setattr(cli, "choose", lambda *_: 1 / 0)
     assert __main__.main(["run", "smoke"]) == 3
     assert "ZeroDivisionError" in capsys.readouterr().err
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from precision.budget_rows import with_formula
 from precision.capture import Capture, write_tensors
+from precision.case_judge import Judge
 from precision.cases import load_suite
 from precision.judgement import CaseJudge, reference_of
 from precision.modes import select_modes
@@ -22,8 +24,8 @@ def judge_outputs(reference, tmp_path):
     """Judge captured outputs of one case, given as {mode name: change of the plain output}."""
     case = reference.case
 
-    def run(changes, distinct=1):
-        judge = CaseJudge(reference)
+    def run(changes, distinct=1, orders=None):
+        judge = CaseJudge(reference, orders)
         rows = {}
         for name, change in changes.items():
             (mode,) = select_modes(name)
@@ -65,6 +67,14 @@ def bf16(output, variant):
     return (output.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32) if variant != "probe" else output
 
 
+def scaled(output, variant):
+    return output * np.float32(1.1) if variant != "probe" else output
+
+
+def total(judge, mode):
+    return sum(row["share"] for row in judge.budgets if row["mode"] == mode and row["share"] is not None)
+
+
 def test_equal_bits_share_a_group_and_others_do_not(judge_outputs):
     changes = {"torch.cpu": same, "torch.cpu.threads1": nudged, "tensorflow.cpu": same}
     judge, rows = judge_outputs(changes)
@@ -102,13 +112,105 @@ def test_low_precision_passes_only_where_it_is_allowed(judge_outputs):
 
 def test_an_operand_bound_that_is_exceeded_is_no_permission(judge_outputs):
     def coarse(output, variant):
-        return output * np.float32(1.1) if variant != "probe" else output
+        noise = np.random.default_rng(5).uniform(0.9, 1.1, output.shape).astype(np.float32)
+        return output * noise if variant != "probe" else output
 
     _, rows = judge_outputs({"torch.cpu.bf16": coarse})
     assert rows["torch.cpu.bf16"]["verdict"] == "unexplained"
+
+
+def test_the_report_names_what_the_search_finds(judge_outputs):
+    judge, rows = judge_outputs({"torch.cpu": scaled, "tensorflow.cpu": scaled})
+    assert {(row["verdict"], row["evidence"]) for row in rows.values()} == {("semantics", "proved")}
+    found = [row for row in judge.budgets if row["parameter"] is not None]
+    assert [(row["mode"], row["cause"], row["evidence"]) for row in found] == [
+        ("torch.cpu", "semantics", "proved"),
+        ("tensorflow.cpu", "semantics", "proved"),
+    ]
+    assert found[0]["share"] == pytest.approx(1.0)
+    assert rows["torch.cpu"]["counterexample"] is not None
+
+
+def test_a_difference_that_the_data_hide_is_named_from_the_probe(judge_outputs):
+    def hidden(output, variant):
+        return output * np.float32(3.0) if variant == "probe" else output
+
+    judge, rows = judge_outputs({"torch.cpu": hidden})
+    assert (rows["torch.cpu"]["verdict"], rows["torch.cpu"]["evidence"]) == ("semantics", "proved")
+    (found,) = [row for row in judge.budgets if row["parameter"] is not None]
+    assert (found["cause"], found["share"], found["part_ulp_rms"]) == ("semantics", 0.0, None)
+    assert "on these data it is hidden" in found["detail"]
+    assert total(judge, "torch.cpu") == pytest.approx(1.0, abs=1e-9)
+
+
+def test_shares_add_up_to_one_whatever_the_verdict(judge_outputs):
+    def noisy(output, variant):
+        return output + np.random.default_rng(2).normal(0, 1, output.shape) if variant == "data" else output
+
+    changes = {"torch.cpu": same, "torch.cpu.threads1": nudged, "torch.cpu.bf16": bf16}
+    changes |= {"tensorflow.cpu": scaled, "tensorflow.cpu.xla": noisy}
+    judge, rows = judge_outputs(changes)
+    assert len({row["verdict"] for row in rows.values()}) >= 3
+    for name in changes:
+        assert total(judge, name) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_a_replay_proves_and_a_changed_output_is_no_longer_proved(judge_outputs):
+    def one_ulp(output, variant):
+        if variant == "data":
+            output = output.copy()
+            output.flat[7] = np.nextafter(output.flat[7], np.inf)
+        return output
+
+    _, rows = judge_outputs({"torch.cpu": same, "torch.cpu.threads1": one_ulp})
+    assert rows["torch.cpu"]["evidence"] == "proved"
+    assert rows["torch.cpu"]["reason"].startswith("bit for bit: ")
+    assert (rows["torch.cpu.threads1"]["verdict"], rows["torch.cpu.threads1"]["evidence"]) == (
+        "rounding",
+        "bounded",
+    )
+
+
+def test_an_output_of_another_shape_is_named_or_said_to_be(judge_outputs):
+    def cut(output, variant):
+        return output[:, :, 1:]
+
+    _, rows = judge_outputs({"torch.cpu": cut})
+    assert (rows["torch.cpu"]["verdict"], rows["torch.cpu"]["evidence"]) == ("semantics", "proved")
+    assert "has shape" in rows["torch.cpu"]["reason"]
 
 
 def test_repeats_are_recorded(judge_outputs):
     _, rows = judge_outputs({"torch.cpu": same}, distinct=2)
     assert rows["torch.cpu"]["repeat_distinct"] == 2
     assert rows["torch.cpu"]["evidence"] == "consistent"
+
+
+def test_a_stored_order_is_replayed_in_its_own_mode(judge_outputs, reference, monkeypatch):
+    asked = []
+    whole = Judge.explained
+
+    def explained(self, name, output, order=None):
+        asked.append((name, order))
+        return whole(self, name, output)
+
+    monkeypatch.setattr(Judge, "explained", explained)
+    changes = {"torch.cpu": nudged, "torch.cpu.threads1": nudged, "tensorflow.cpu": same}
+    judge_outputs(changes, orders={"torch.cpu.threads1": "its order", "tensorflow.cpu": "another"})
+    # Equal bits that no known order gives are tried once more with the order of their own mode.
+    assert asked == [
+        ("torch.cpu", None),
+        ("torch.cpu.threads1", "its order"),
+        ("tensorflow.cpu", "another"),
+    ]
+
+
+def test_the_formula_of_another_function_is_named():
+    row = {"cause": "algorithm", "parameter": None, "declared": None, "found": None, "share": 1.0}
+    named = with_formula(row)
+    assert (named["parameter"], named["declared"], named["found"]) == (
+        "variance",
+        '"two passes"',
+        '"one pass"',
+    )
+    assert with_formula({**row, "cause": "accumulation"})["parameter"] is None

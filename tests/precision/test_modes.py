@@ -6,7 +6,17 @@ import pytest
 
 from precision import requirements
 from precision.errors import UserError
-from precision.modes import FRAMEWORKS, MODES, ORDER_MODES, STEERING_VARIABLES, Mode, select_modes
+from precision.modes import (
+    CAPTURE_MODES,
+    FRAMEWORKS,
+    HALF_MODES,
+    MODES,
+    ORDER_MODES,
+    STEERING_VARIABLES,
+    Mode,
+    select_modes,
+)
+from precision.process import worker_environment
 
 
 def test_the_modes_that_are_promised():
@@ -40,6 +50,7 @@ def test_selection():
         "torch.cpu",
         "tensorflow.cpu.xla",
         "tensorflow.cuda.xla",
+        "tensorflow.cuda.ieee.xla",
     ]
     with pytest.raises(UserError, match=r"got 'torch\.gpu'"):
         select_modes("torch.cpu,torch.gpu")
@@ -63,6 +74,36 @@ def test_no_gpu_is_a_reason(monkeypatch):
 
 def test_torch_compile_can_be_revealed_but_is_no_mode_of_the_report():
     assert "torch.cpu.compile" not in {mode.name for mode in MODES}
-    assert [mode.name for mode in select_modes("*compile*", ORDER_MODES)] == ["torch.cpu.compile"]
+    assert [mode.name for mode in select_modes("*cpu.compile", ORDER_MODES)] == ["torch.cpu.compile"]
     with pytest.raises(UserError, match="a mode is named"):
-        select_modes("*compile*")
+        select_modes("torch.cpu.compile")
+
+
+def test_the_switches_of_a_gpu_can_be_told_apart():
+    modes = {mode.name: mode for mode in CAPTURE_MODES}
+    conv, product = "cudnn.conv.fp32_precision", "cuda.matmul.fp32_precision"
+    assert [modes["torch.cuda.conv_tf32"].switches[name] for name in (conv, product)] == ["tf32", "ieee"]
+    assert [modes["torch.cuda.matmul_tf32"].switches[name] for name in (conv, product)] == ["ieee", "tf32"]
+    for framework in FRAMEWORKS:
+        override = modes[f"{framework}.cuda.tf32_override"]
+        assert override.environment["NVIDIA_TF32_OVERRIDE"] == "0"
+        assert override.operand_format == "binary32"
+        assert modes[f"{framework}.cuda.fp16"].output_format == "binary16"
+    assert "NVIDIA_TF32_OVERRIDE" in STEERING_VARIABLES
+
+
+def test_modes_of_16_bits_are_captured_and_not_scored():
+    assert not {mode.name for mode in HALF_MODES} & {mode.name for mode in MODES}
+    assert {mode.output_format for mode in HALF_MODES} == {"binary16", "bfloat16"}
+    assert all(mode.output_format == "binary32" for mode in MODES)
+    assert all(mode.switches["operands"] in ("float16", "bfloat16") for mode in HALF_MODES)
+
+
+def test_which_gpu_is_the_users_to_choose(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    modes = {mode.name: mode for mode in MODES}
+    gpu = worker_environment(modes["torch.cuda.tf32"])
+    assert gpu["CUDA_VISIBLE_DEVICES"] == "3"
+    assert "NVIDIA_TF32_OVERRIDE" not in gpu
+    assert worker_environment(modes["torch.cpu"])["CUDA_VISIBLE_DEVICES"] == ""

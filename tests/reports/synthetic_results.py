@@ -37,7 +37,7 @@ NO_GPU = "this machine has no CUDA device"
 EDGES = (-math.inf, -64.0, -16.0, -4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0, 16.0, 64.0, math.inf)
 
 RUN: dict[str, Any] = {
-    "schema": 1,
+    "schema": 2,
     "suite": "synthetic",
     "title": "A made-up report",
     "created": "2000-01-02T03:04:05+00:00",
@@ -50,7 +50,7 @@ RUN: dict[str, Any] = {
 def results() -> Results:
     """Results with every verdict, two outputs in one case, and modes that were not run."""
     random = np.random.default_rng(7)
-    scores, histograms, maps = [], [], []
+    scores, budgets, histograms, maps = [], [], [], []
     for number, case in enumerate(CASES):
         for mode in MODES:
             for output in ("output", "running_mean") if case[0] == "batch-norm-train" else ("output",):
@@ -59,6 +59,7 @@ def results() -> Results:
                 if row["verdict"] == "error":
                     continue
                 cell = {"case": case[0], "mode": mode[0], "output": output}
+                budgets += [cell | part for part in _budget(row)]
                 spread = max(case[5] * mode[2], 0.01)
                 sample = np.random.default_rng([number, mode[3]]).normal(0, spread, 4000)
                 counts, _ = np.histogram(sample, np.array(EDGES))
@@ -80,6 +81,7 @@ def results() -> Results:
         ]
     return Results(
         scores=frame("scores", scores),
+        budgets=frame("budgets", budgets),
         cases=frame("cases", [_case(number, case) for number, case in enumerate(CASES)]),
         modes=frame("modes", [_mode(number, name) for number, name in enumerate([*MODES, *ABSENT])]),
         histograms=frame("histograms", histograms),
@@ -114,6 +116,7 @@ def _score(number: int, case: Any, mode: Any, output: str) -> dict[str, Any]:
     if case[0] == "conv2d-1x1" and framework == "tensorflow":
         verdict, evidence, reason = "semantics", "proved", "pads 0, 1, 0, 1 where 1, 1, 1, 1 was declared"
         rms, group = 1.2e6, 8
+        row |= {"counterexample": json.dumps({"arrays": {"input": [[2.0]]}, "declared": 1.0, "found": 3.0})}
     if case[0] == "layer-norm-offset" and name == "torch.cpu.native":
         verdict, evidence, reason = "unexplained", "none", "larger than the worst-case bound"
     return row | {
@@ -137,6 +140,22 @@ def _score(number: int, case: Any, mode: Any, output: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _budget(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """A budget that fits the verdict; its shares add up to 1 unless there is no error."""
+    size = {"part_ulp_rms": row["error_ulp_rms"], "part_ulp_mean": 0.01, "part_abs_max": row["error_abs_max"]}
+    words = {"parameter": None, "declared": None, "found": None, "detail": "as made up", "fix": ""}
+    rounding = {"cause": "output rounding", "evidence": "proved", "share": -0.002, **size, **words}
+    if row["verdict"] == "exact":
+        return [rounding | {"share": 0.0}]
+    main = {"cause": "accumulation", "evidence": row["evidence"], "share": 1.002, **size, **words}
+    if row["verdict"] == "unexplained":
+        main |= {"cause": "unexplained"}
+    if row["verdict"] == "semantics":
+        main |= {"cause": "semantics", "parameter": "padding", "declared": "[1, 1, 1, 1]"}
+        main |= {"found": "[0, 1, 0, 1]", "fix": "pad by tf.pad first"}
+    return [rounding, main]
+
+
 def _case(number: int, case: Any) -> dict[str, Any]:
     name, title, op, terms, elements, scale = case
     family = {"conv2d": "convolution", "linear": "linear"}.get(op, "normalization")
@@ -147,7 +166,7 @@ def _case(number: int, case: Any) -> dict[str, Any]:
         "data": "uniform in [0, 1), seed 7", "note": "made up to exercise the report", "terms": terms,
         "elements": elements, "condition_median": 1.0, "condition_max": 1.5,
         "truth_tiers": json.dumps({"float64": elements - 3, "split": 3}), "truth_uncertainty_ulp_max": 1e-6,
-        "plain_error_ulp_median": scale,
+        "plain_error_ulp_median": scale, "tolerance": json.dumps({"rtol": 0.001, "atol": 0.0}),
     }  # fmt: skip
 
 

@@ -209,7 +209,11 @@ def _all_failed(results: Results) -> Results:
     frame.loc[:, [name for name in frame.columns if name not in kept]] = pd.NA
     frame["verdict"], frame["evidence"], frame["reason"] = "error", "none", "the worker crashed"
     return dataclasses.replace(
-        results, scores=frame, histograms=results.histograms[:0], maps=results.maps[:0]
+        results,
+        scores=frame,
+        budgets=results.budgets[:0],
+        histograms=results.histograms[:0],
+        maps=results.maps[:0],
     )
 
 
@@ -219,18 +223,18 @@ def _none_run(results: Results) -> Results:
 
 
 def _no_scores(results: Results) -> Results:
-    empty = {name: results.table(name)[:0] for name in ("scores", "histograms", "maps")}
+    empty = {name: results.table(name)[:0] for name in ("scores", "budgets", "histograms", "maps")}
     return dataclasses.replace(results, **empty)
 
 
 def _nothing(results: Results) -> Results:
-    return Results(**{name: results.table(name)[:0] for name in TABLES}, run={"schema": 1})
+    return Results(**{name: results.table(name)[:0] for name in TABLES}, run={"schema": 2})
 
 
 def _one_mode(results: Results) -> Results:
     frames = {
         name: results.table(name)[results.table(name)["mode"] == "torch.cpu"]
-        for name in ("scores", "modes", "histograms", "maps")
+        for name in ("scores", "budgets", "modes", "histograms", "maps")
     }
     return dataclasses.replace(results, **frames)
 

@@ -65,7 +65,7 @@ def test_an_extra_column_is_refused(results: Results) -> None:
 
 def test_an_unknown_table_is_refused(results: Results) -> None:
     with pytest.raises(SchemaError, match="a table is one of"):
-        validate("budgets", results.cases)
+        validate("verdicts", results.cases)
 
 
 @pytest.mark.parametrize(("column", "word"), [("verdict", "fine"), ("evidence", "strong")])

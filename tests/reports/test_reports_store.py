@@ -59,7 +59,7 @@ def test_a_table_that_breaks_the_schema_is_not_written(results: Results, tmp_pat
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("table", ["cases", "modes", "scores"])
+@pytest.mark.parametrize("table", ["cases", "modes", "scores", "budgets"])
 def test_a_row_twice_is_refused(results: Results, tmp_path: Path, table: str) -> None:
     frame = results.table(table)
     double = pd.concat([frame, frame.iloc[[0]]], ignore_index=True)
@@ -67,7 +67,7 @@ def test_a_row_twice_is_refused(results: Results, tmp_path: Path, table: str) ->
         save(dataclasses.replace(results, **{table: double}), tmp_path)
 
 
-@pytest.mark.parametrize("table", ["scores", "histograms", "maps"])
+@pytest.mark.parametrize("table", ["scores", "budgets", "histograms", "maps"])
 @pytest.mark.parametrize(("key", "home"), [("case", "cases"), ("mode", "modes")])
 def test_a_stray_row_is_refused(results: Results, tmp_path: Path, table: str, key: str, home: str) -> None:
     frame = results.table(table).copy()
@@ -76,9 +76,9 @@ def test_a_stray_row_is_refused(results: Results, tmp_path: Path, table: str, ke
         save(dataclasses.replace(results, **{table: frame}), tmp_path)
 
 
-@pytest.mark.parametrize("schema", [None, 0, 2, "1"])
+@pytest.mark.parametrize("schema", [None, 0, 1, 3, "2"])
 def test_a_run_of_another_schema_is_not_saved(results: Results, tmp_path: Path, schema: Any) -> None:
-    with pytest.raises(StoreError, match=r"run\['schema'\] is 1; got"):
+    with pytest.raises(StoreError, match=r"run\['schema'\] is 2; got"):
         save(dataclasses.replace(results, run=results.run | {"schema": schema}), tmp_path)
 
 
@@ -140,8 +140,8 @@ def _other_table(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_older, "is of the older schema 0; score its captures again"),
-        (_newer, "is of the newer schema 2; update this toolkit"),
+        (_older, "is of the older schema 1; score its captures again"),
+        (_newer, "is of the newer schema 3; update this toolkit"),
         (_unversioned, "says its schema, an integer; .* says True"),
         (_no_run, r"run\.json is missing; give the folder"),
         (_no_table, r"maps\.parquet is missing; give the folder"),

@@ -1,0 +1,279 @@
+"""Records the layers that a Keras model calls, and the raw TensorFlow operations between them.
+
+Known layers are one call each (their activation is a second one). What runs outside of them, `x + y` in a
+subclassed model, is seen through TensorFlow's own operation callbacks, which see every eager operation.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tensorflow.python.eager import context, execute
+from tensorflow.python.framework import op_callbacks
+
+from precision.frameworks import tensorflow_trace_layers as layers
+from precision.frameworks import tensorflow_trace_operations as operations
+from precision.frameworks.tensorflow_tensors import state
+from precision.trace_tape import RANDOM, UNKNOWN, Call, Frame, Tape, TraceError, channels_first, channels_last
+
+Float32 = NDArray[np.float32]
+FRAMEWORK = "tensorflow"
+_MODULES = (tf.nn, keras.activations, keras.ops, keras.ops.nn)
+
+
+class TensorFlowFrame(Frame):
+    """Eager tensors; channels last where the layer says so."""
+
+    def to_array(self, tensor: Any, last: bool) -> Float32:
+        return channels_first(tensor.numpy(), last)
+
+    def to_tensor(self, array: Float32, like: Any, last: bool) -> Any:
+        return tf.constant(channels_last(array, last))
+
+    def is_number(self, tensor: Any) -> bool:
+        return isinstance(tensor, tf.Tensor) and tensor.dtype == tf.float32
+
+
+class Recorder:
+    """Stands in for `Layer.__call__` and listens to the operations, for one pass."""
+
+    def __init__(self, tape: Tape, model: Any) -> None:
+        self.tape, self.model = tape, model
+        self.path: list[str] = []
+        self._quiet = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        original = keras.layers.Layer.__call__
+
+        def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+            return self._called(original, layer, args, kwargs)
+
+        functions = [
+            (module, name, getattr(module, name))
+            for module in _MODULES
+            for name in layers.COMPOSED
+            if hasattr(module, name)
+        ]
+        keras.layers.Layer.__call__ = call
+        for module, name, function in functions:
+            setattr(module, name, self._function(name, function))
+        op_callbacks.add_op_callback(self._operation)
+        try:
+            yield
+        finally:
+            op_callbacks.remove_op_callback(self._operation)
+            for module, name, function in functions:
+                setattr(module, name, function)
+            keras.layers.Layer.__call__ = original
+
+    @contextmanager
+    def _silence(self) -> Iterator[None]:
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
+
+    def _called(self, original: Callable[..., Any], layer: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if self._quiet:
+            return original(layer, *args, **kwargs)
+        if not layers.is_leaf(layer):
+            return self._composite(original, layer, args, kwargs)
+        inputs = args[0] if args else kwargs.get("inputs")
+        operands = tuple(tf.nest.flatten(inputs)) if inputs is not None else ()
+        with self._silence():
+            operands = tuple(
+                each if isinstance(each, tf.Tensor) else tf.convert_to_tensor(each) for each in operands
+            )
+            training = self._training(layer, kwargs)
+            found = layers.call_of(layer, operands, training, self.tape.last(operands))
+            call, last_in, last_out = found
+            if call.op == UNKNOWN or not all(map(self.tape.frame.is_number, operands)):
+                call = Call(UNKNOWN if call.op != RANDOM else call.op, operands, call.params, {}, call.detail)
+            activation = layers.activation_of(layer) if call.op != UNKNOWN else None
+            structure = inputs
+
+            def compute(given: tuple[Any, ...]) -> Any:
+                packed = tf.nest.pack_sequence_as(structure, list(given))
+                rest = args[1:] if args else ()
+                return self._computed(original, layer, (packed, *rest), kwargs, activation is not None)
+
+            name = ".".join([*self.path, layer.name])
+            output = self.tape.record(call, name, compute, last_in, last_out)
+        if activation is not None:
+            output = self._activated(activation, output, name, last_out)
+        return output
+
+    def _training(self, layer: Any, kwargs: Mapping[str, Any]) -> bool:
+        given = kwargs.get("training")
+        if given is None:
+            found = layer._get_call_context()
+            given = getattr(found, "training", None)
+        return bool(given)
+
+    def _computed(
+        self, original: Callable[..., Any], layer: Any, args: Any, kwargs: Any, without_activation: bool
+    ) -> Any:
+        kwargs = {key: value for key, value in kwargs.items() if key != "inputs"}
+        own = layer.__dict__.get("activation")
+        if without_activation:
+            layer.__dict__["activation"] = None
+        try:
+            if state["jit_compile"]:
+                return tf.function(lambda *given: original(layer, *given, **kwargs), jit_compile=True)(*args)
+            return original(layer, *args, **kwargs)
+        finally:
+            if without_activation:
+                layer.__dict__["activation"] = own
+
+    def _activated(self, activation: Any, output: Any, name: str, last: bool) -> Any:
+        if isinstance(activation, keras.layers.Layer):
+            return activation(output)
+        call = layers.activation_call(activation, output, last)
+        with self._silence():
+            return self.tape.record(call, f"{name}.{call.op}", lambda given: activation(given[0]), last, last)
+
+    def _function(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of many operations, recorded as one call."""
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            given = inspect.signature(function).bind(*args, **kwargs)
+            given.apply_defaults()
+            x, *_ = given.arguments.values()
+            known = self.tape.known(x) is not None and self.tape.frame.is_number(x)
+            found = layers.composed_call(name, x, given.arguments) if known and not self._quiet else None
+            if found is None:
+                return function(*args, **kwargs)
+            rest = dict(list(given.arguments.items())[1:])
+            last = self.tape.last([x])
+            with self._silence():
+                word = ".".join([*self.path, found.op])
+                return self.tape.record(found, word, lambda new: function(new[0], **rest), last, last)
+
+        return call
+
+    def _composite(self, original: Callable[..., Any], layer: Any, args: Any, kwargs: Any) -> Any:
+        named = layer is not self.model
+        if named:
+            self.path.append(layer.name)
+        try:
+            return original(layer, *args, **kwargs)
+        finally:
+            if named:
+                self.path.pop()
+
+    def _operation(
+        self, kind: Any, inputs: Any, attributes: Any, outputs: Any, op_name: Any = None, graph: Any = None
+    ) -> None:
+        if self._quiet or graph is not None:
+            return
+        name = kind.decode() if isinstance(kind, bytes) else str(kind)
+        tensors = [each for each in inputs if isinstance(each, tf.Tensor)]
+        tracked = any(self.tape.known(each) is not None for each in tensors)
+        if name in operations.RANDOM:
+            call = Call(RANDOM, (), detail=name)
+            last_in = last_out = False
+        elif not tracked or not outputs:
+            return
+        elif name in operations.MOVES:
+            producers, last = self.tape.producers(tensors), self.tape.last(tensors)
+            for each in outputs:
+                self.tape.mark(each, producers, last and len(each.shape) > 2)
+            return
+        else:
+            with self._silence():
+                found = operations.call_of(name, inputs, _pairs(attributes), outputs, self.tape)
+            if found is None or not all(map(self.tape.frame.is_number, found[0].operands)):
+                numbers = tuple(each for each in tensors if self.tape.known(each) is not None)
+                last = self.tape.last(tensors)
+                found = Call(UNKNOWN, numbers, detail=f"tf {name}"), last, last and len(outputs[0].shape) > 2
+            call, last_in, last_out = found
+
+        def compute(given: tuple[Any, ...]) -> Any:
+            swap = {id(old): new for old, new in zip(call.operands, given, strict=True) if old is not new}
+            if not swap:
+                return list(outputs) if len(outputs) > 1 else outputs[0]
+            fed = [swap.get(id(each), each) for each in inputs]
+            new = execute.quick_execute(name, len(outputs), fed, attributes, context.context())
+            return new if len(new) > 1 else new[0]
+
+        word = name if call.op == UNKNOWN else call.op
+        with self._silence():
+            result = self.tape.record(call, ".".join([*self.path, word]), compute, last_in, last_out)
+        # The list itself is what the operation returns.
+        outputs[:] = result if isinstance(result, list) else [result]
+
+
+def _pairs(attributes: Any) -> dict[str, Any]:
+    found = list(attributes or ())
+    return dict(zip(found[::2], found[1::2], strict=True))
+
+
+class Model:
+    """A loaded Keras model, ready for passes."""
+
+    def __init__(self, found: Any, where: str) -> None:
+        if not isinstance(found, keras.Model | keras.layers.Layer):
+            raise TraceError(
+                f"in a TensorFlow mode model() returns a keras.Model; {where} returned a "
+                f"{type(found).__name__}; return the model, or give the mode of its framework"
+            )
+        self.model = found
+        self._built = False
+
+    def default_shape(self) -> list[int] | None:
+        """The input's shape, where the model knows it, for one sample."""
+        shape = getattr(self.model, "input_shape", None)
+        if not isinstance(shape, tuple) or any(not isinstance(n, int) for n in shape[1:]):
+            return None
+        return [1 if shape[0] is None else int(shape[0]), *shape[1:]]
+
+    def input_last(self, rank: int) -> bool:
+        """Whether inputs lie channels last: as the first layer wants them that has a data_format."""
+        if rank < 3:
+            return False
+        for layer in self._layers():
+            if hasattr(layer, "data_format"):
+                return bool(layer.data_format == "channels_last")
+        return False
+
+    def notes(self) -> list[str]:
+        return []
+
+    def run(self, tape: Tape, inputs: list[NDArray[Any]], seed: int) -> list[Any]:
+        """One pass; all variables, those of seeds included, are put back afterwards."""
+        tensors = [tf.constant(array) for array in inputs]
+        for k, tensor in enumerate(tensors):
+            tape.mark(tensor, frozenset([-1 - k]), self.input_last(len(tensor.shape)))
+        if not self._built:
+            # Layers without weights yet would be built in the middle of the pass, on symbolic tensors.
+            self.model(tensors[0] if len(tensors) == 1 else tensors)
+            self._built = True
+        variables = list(self.model.variables)
+        before = [np.array(variable) for variable in variables]
+        keras.utils.set_random_seed(seed)
+        recorder = Recorder(tape, self.model)
+        try:
+            with tf.device(state["device"]), recorder.listening():
+                output = self.model(tensors[0] if len(tensors) == 1 else tensors)
+        finally:
+            for variable, value in zip(variables, before, strict=True):
+                variable.assign(value)
+        return [each for each in tf.nest.flatten(output) if isinstance(each, tf.Tensor)]
+
+    def _layers(self) -> Iterator[Any]:
+        return iter(self.model._flatten_layers(include_self=False, recursive=True))
+
+
+def frame() -> Frame:
+    return TensorFlowFrame()

@@ -1,0 +1,223 @@
+"""Raw TensorFlow operations between layers as declarations: sums, activations, reshapes, pads, products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from precision.frameworks.tensorflow_trace_layers import Found, axis_of
+from precision.trace_tape import IDENTITY, Call, Tape, Weight
+
+RANDOM = frozenset(
+    {
+        "RandomUniform",
+        "RandomStandardNormal",
+        "TruncatedNormal",
+        "StatelessRandomUniformV2",
+        "StatelessRandomNormalV2",
+        "StatelessTruncatedNormalV2",
+        "RandomUniformInt",
+        "StatelessRandomUniform",
+        "StatelessRandomNormal",
+    }
+)
+MOVES = frozenset(
+    {
+        "StridedSlice",
+        "Slice",
+        "Split",
+        "SplitV",
+        "Unpack",
+        "Pack",
+        "Tile",
+        "GatherV2",
+        "BroadcastTo",
+        "ReverseV2",
+        "Roll",
+        "GatherNd",
+        "Shape",
+        "ShapeN",
+        "Rank",
+        "Size",
+        "ArgMax",
+        "ArgMin",
+        "StopGradient",
+        "Cast",
+        "Snapshot",
+        "Copy",
+    }
+)
+"""Operations that only move numbers, or give none."""
+_UNARY = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "Selu": "selu", "Exp": "exp", "Log": "log",
+          "Expm1": "expm1", "Log1p": "log1p", "Erf": "erf", "Erfc": "erfc",
+          "Softplus": "softplus"}  # fmt: skip
+_BINARY = {"AddV2": "add", "Add": "add", "Sub": "sub", "Mul": "mul", "RealDiv": "div", "Div": "div"}
+_PADS = {"Pad": "constant", "PadV2": "constant", "MirrorPad": "reflect"}
+
+
+def call_of(name: str, inputs: Any, attributes: Mapping[str, Any], outputs: Any, tape: Tape) -> Found | None:
+    """The declaration of one operation; None for one that is not known."""
+    known = [each for each in inputs if tape.known(each) is not None]
+    last = tape.last(known)
+    operands = tuple(inputs)
+    if name in _UNARY:
+        return Call(_UNARY[name], operands[:1], {}, {}, f"tf {name}"), last, last
+    if name in _BINARY:
+        return _binary(_BINARY[name], operands, tape, last)
+    build = _BUILDERS.get(name)
+    return build(operands, attributes, outputs, last) if build is not None else None
+
+
+def _binary(op: str, operands: tuple[Any, ...], tape: Tape, last: bool) -> Found | None:
+    a, b = operands
+    for side, tensor, other in (("right", a, b), ("left", b, a)):
+        if tape.known(other) is None and len(other.shape) == 0:
+            params = {"scalar": float(other.numpy()), "side": side}
+            return Call(op, (tensor,), params, {}, op), last, last
+    if last and a.shape != b.shape:
+        return None  # the canonical arrays would not be broadcast alike
+    return Call(op, (a, b), {}, {}, op), last, last
+
+
+def _same(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found:
+    return Call(IDENTITY, operands[:1], {}, {}, "identity"), last, last
+
+
+def _leaky(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found:
+    params = {"negative_slope": float(attributes.get("alpha", 0.2))}
+    return Call("leaky_relu", operands[:1], params, {}, "tf LeakyRelu"), last, last
+
+
+def _elu(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found:
+    return Call("elu", operands[:1], {"alpha": 1.0}, {}, "tf Elu"), last, last
+
+
+def _relu6(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found:
+    return Call("clamp", operands[:1], {"low": 0.0, "high": 6.0}, {}, "tf Relu6"), last, last
+
+
+def _softmax(op: str) -> Any:
+    def build(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found:
+        params = {"dim": axis_of(-1, len(operands[0].shape), last)}
+        return Call(op, operands[:1], params, {}, f"tf {op}"), last, last
+
+    return build
+
+
+def _reshape(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found:
+    turned = last and len(operands[0].shape) > 2
+    out = turned and len(outputs[0].shape) > 2
+    params = {"order": "NHWC" if turned else "NCHW", "out_last": out}
+    return Call("reshape", operands[:1], params, {}, "tf Reshape"), last, out
+
+
+def _transpose(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found | None:
+    dims, rank = [int(d) for d in operands[1].numpy()], len(operands[0].shape)
+    if last and rank > 2 and dims == [0, rank - 1, *range(1, rank - 1)]:
+        return Call(IDENTITY, operands[:1], {}, {}, "tf Transpose"), True, False
+    return Call("permute", operands[:1], {"dims": dims}, {}, "tf Transpose"), False, False
+
+
+def _concat(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found:
+    rank = len(operands[0].shape)
+    params = {"dim": axis_of(int(operands[-1].numpy()), rank, last)}
+    return Call("concat", tuple(operands[:-1]), params, {}, "tf ConcatV2"), last, last
+
+
+def _pad(name: str) -> Any:
+    def build(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found | None:
+        pairs = np.asarray(operands[1].numpy()).tolist()
+        if attributes.get("mode", b"REFLECT") not in (b"REFLECT", "REFLECT"):
+            return None
+        if last and len(pairs) > 2:
+            pairs = [pairs[0], pairs[-1], *pairs[1:-1]]
+        value = float(operands[2].numpy()) if name == "PadV2" else 0.0
+        sides = [int(n) for pair in pairs for n in pair]
+        params = {"sides": sides, "mode": _PADS[name], "value": value}
+        return Call("pad", operands[:1], params, {}, f"tf {name}"), last, last
+
+    return build
+
+
+def _reduce(op: str) -> Any:
+    def build(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found:
+        rank = len(operands[0].shape)
+        axes = np.atleast_1d(operands[1].numpy()).tolist()
+        keep = bool(attributes.get("keep_dims", False))
+        params = {"dim": sorted(axis_of(a, rank, last) for a in axes), "keepdim": keep}
+        return Call(op, operands[:1], params, {}, f"tf {op}"), last, last and keep
+
+    return build
+
+
+def _matmul(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found | None:
+    if any(attributes.get(name) for name in ("transpose_a", "transpose_b", "adj_x", "adj_y")):
+        return None
+    return Call("matmul", tuple(operands[:2]), {}, {}, "tf MatMul"), False, False
+
+
+def _conv(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found | None:
+    if attributes.get("data_format") not in (b"NHWC", "NHWC"):
+        return None
+    padding = attributes["padding"]
+    rule = (padding.decode() if isinstance(padding, bytes) else padding).lower()
+    if rule == "explicit":
+        sides: Any = [int(n) for n in attributes["explicit_paddings"][2:6]]
+    else:
+        sides = rule
+    kernel = operands[1]
+
+    def get() -> Any:
+        return np.ascontiguousarray(kernel.numpy().transpose(3, 2, 0, 1))
+
+    params = {
+        "stride": [int(n) for n in attributes["strides"][1:3]],
+        "padding": sides,
+        "dilation": [int(n) for n in attributes.get("dilations", [1, 1, 1, 1])[1:3]],
+        "groups": int(operands[0].shape[-1]) // int(kernel.shape[2]),
+    }
+    return Call("conv2d", operands[:1], params, {"weight": Weight(get)}, "tf Conv2D"), True, True
+
+
+def _pool(kind: str) -> Any:
+    def build(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found | None:
+        if attributes.get("data_format") not in (b"NHWC", "NHWC"):
+            return None
+        padding = attributes["padding"]
+        rule = (padding.decode() if isinstance(padding, bytes) else padding).lower()
+        if rule not in ("same", "valid"):
+            return None
+        params = {
+            "kernel_size": [int(n) for n in attributes["ksize"][1:3]],
+            "stride": [int(n) for n in attributes["strides"][1:3]],
+            "padding": rule,
+        }
+        return Call(f"{kind}_pool2d", operands[:1], params, {}, f"tf {kind}_pool"), True, True
+
+    return build
+
+
+_BUILDERS: Mapping[str, Callable[[Any, Any, Any, bool], Found | None]] = {
+    "Identity": _same,
+    "LeakyRelu": _leaky,
+    "Elu": _elu,
+    "Relu6": _relu6,
+    "Softmax": _softmax("softmax"),
+    "LogSoftmax": _softmax("log_softmax"),
+    "Reshape": _reshape,
+    "Squeeze": _reshape,
+    "ExpandDims": _reshape,
+    "Transpose": _transpose,
+    "ConcatV2": _concat,
+    **{name: _pad(name) for name in _PADS},
+    "Mean": _reduce("mean"),
+    "Sum": _reduce("sum"),
+    "MatMul": _matmul,
+    "BatchMatMulV2": _matmul,
+    "BatchMatMul": _matmul,
+    "Conv2D": _conv,
+    "MaxPool": _pool("max"),
+    "AvgPool": _pool("avg"),
+}

@@ -1,0 +1,132 @@
+"""torch against Keras: layouts, weights carried across, planted differences, ResNet-50."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from precision.trace_models import trace
+from precision.trace_result import Trace
+
+MODELS = Path(__file__).parent / "traced"
+TORCH, KERAS = MODELS / "small_torch.py", MODELS / "small_keras.py"
+RESNETS = MODELS / "resnet_torch.py", MODELS / "resnet_keras.py"
+BUDGET = 180.0
+"""Processor seconds for ResNet-50 at 224 x 224, all processes together: a bound on the wall clock."""
+
+pytestmark = pytest.mark.slow
+
+
+def planted(folder: Path, *plants: str) -> Path:
+    path = folder / f"keras_{'_'.join(plants)}.py"
+    path.write_text(
+        f"import sys\nsys.path.insert(0, {str(MODELS)!r})\nimport keras\nimport small_keras\n"
+        f"def model():\n    return small_keras.model({', '.join(map(repr, plants))})\n"
+    )
+    return path
+
+
+def test_equal_models_are_rounding_from_input_to_output() -> None:
+    found = trace(TORCH, KERAS, weights="a")
+    assert found.fine
+    assert found.unmatched == {"a": [], "b": []}
+    assert set(found.table["verdict"]) <= {"exact", "rounding"}
+    assert found.table["total_relative_b"].max() < 1e-6
+    assert any("flattens NHWC" in note for note in found.notes)
+
+
+def test_planted_differences_are_named(tmp_path: Path) -> None:
+    found = trace(
+        TORCH, planted(tmp_path, "padding", "eps", "slope", "training", "gelu", "groups"), weights="a"
+    )
+    table = found.table.set_index("layer_a")
+    for layer, parameter, declared, has in (
+        ("conv1", "padding", [1, 1, 1, 1], [0, 1, 0, 1]),
+        ("bn1", "eps", 1e-5, 1e-3),
+        ("act1", "negative_slope", 0.01, 0.2),
+        ("bn2", "training", False, True),
+        ("gelu", "approximate", "none", "tanh"),
+        ("gn", "groups", 2, 4),
+    ):
+        row = table.loc[layer]
+        assert (row["verdict"], row["parameter"], row["evidence"]) == ("semantics", parameter, "proved"), (
+            layer
+        )
+        assert (row["declared"], row["found"]) == (declared, has)
+    assert "[1, 1], [1, 1], [0, 0]" in table.loc["conv1", "mend"]
+    assert table.loc["bn1", "differences"].endswith("momentum: A 0.1, B 0.01")
+    assert set(table.loc[["conv2", "relu", "add", "concat", "conv3", "fc", "head"], "verdict"]) <= {
+        "exact",
+        "rounding",
+    }
+
+
+def test_a_layer_between_is_seen_at_the_next_one(tmp_path: Path) -> None:
+    found = trace(TORCH, planted(tmp_path, "activation"), weights="a")
+    first = found.first_difference
+    assert first is not None
+    assert (first.layer_a, first.parameter) == ("maxpool", "input")
+    assert found.unmatched["b"] == ["conv2d_2.relu"]
+    assert not found.fine
+
+
+def test_own_weights_are_a_finding_of_their_own() -> None:
+    found = trace(TORCH, KERAS)
+    table = found.table.set_index("layer_a")
+    for name in ("conv1", "conv2", "fc", "head"):
+        assert (table.loc[name, "verdict"], table.loc[name, "parameter"]) == ("data", "weights")
+    assert table.loc["relu", "verdict"] == "exact"
+
+
+def test_weights_the_other_way_and_xla() -> None:
+    found = trace(KERAS, TORCH, weights="a", shape=(4, 8, 8, 3), mode_a="tensorflow.cpu.xla")
+    assert found.fine, str(found)
+    assert found.unmatched == {"a": [], "b": []}
+
+
+def test_every_kind_of_layer_computes_what_it_is_declared_to() -> None:
+    zoo = MODELS / "zoo_keras.py"
+    found = trace(zoo, zoo, mode_b="tensorflow.cpu.no_onednn")
+    assert found.fine, str(found)
+    table = found.table.set_index("layer_a")
+    assert list(table.index[table["verdict_a"] == "unknown"]) == ["separable_conv2d"]
+    known = table.drop("separable_conv2d")
+    assert set(known["verdict_a"]) <= {"exact", "rounding"}
+    assert set(known["verdict"]) <= {"exact", "rounding"}
+    assert len(known) > 35
+
+
+@pytest.fixture(scope="module")
+def resnet() -> Trace:
+    began = time.process_time(), _children()
+    found = trace(*RESNETS, shape=(1, 3, 224, 224), weights="a")
+    spent = time.process_time() - began[0] + _children() - began[1]
+    assert spent < BUDGET, f"{spent:.0f} processor seconds"
+    return found
+
+
+def _children() -> float:
+    import resource
+
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def test_resnet50_differs_in_the_strides_of_three_blocks_alone(resnet: Trace) -> None:
+    assert resnet.unmatched == {"a": [], "b": []}
+    assert len(resnet.table) == 174
+    differing = resnet.table[resnet.table["verdict"] != "rounding"]
+    differing = differing[differing["verdict"] != "exact"].set_index("layer_a")
+    wanted = {f"layers.{stage}.0.conv{k}": (k, 3 - k) for stage in (1, 2, 3) for k in (1, 2)}
+    assert {name: (row["declared"], row["found"]) for name, row in differing.iterrows()} == wanted
+    assert set(differing["parameter"]) == {"stride"}
+    assert set(differing["evidence"]) == {"proved"}
+
+
+def test_resnet50_layers_are_matched_by_the_graph(resnet: Trace) -> None:
+    pairs = dict(zip(resnet.table["layer_a"], resnet.table["layer_b"], strict=True))
+    assert pairs["layers.0.0.downsample.0"] == "conv2_block1_0_conv"
+    assert pairs["layers.0.0.conv3"] == "conv2_block1_3_conv"
+    assert pairs["layers.3.2.bn3"] == "conv5_block3_3_bn"

@@ -1,0 +1,155 @@
+"""Pages to open in a browser: the made-up results, hostile names, odd results, very many cells."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pandas as pd
+import synthetic_results
+
+from reports.page import html
+from reports.schema import TABLES
+from reports.store import Results
+
+HOSTILE = (
+    """<script>alert("name")</script>""",
+    """"><img src=x onerror=alert(1)><a href='http://127.0.0.1:9/'>press</a>""",
+    """</style></table></main></body><iframe src="http://127.0.0.1:9/"></iframe>""",
+    """'"`{{ 7 * 7 }}{% raw %}&lt;&amp;--> ]]> \\ $x$""",
+    "שלום עולם 123 (a) مرحبا",
+    "\u202egnp.exe\u2066\u200f\x00\x1b[31m\x7f",
+    "W" * 400,
+    "word " * 80,
+    "👩‍👩‍👧‍👦🏳️‍🌈 e\u0301" + "\u0300" * 60,
+    "漢字の名前" * 12,
+)
+"""What a name may hold: markup, quotes, templates, both directions, overrides, marks upon marks."""
+
+
+def made_up() -> str:
+    """The page of the made-up results."""
+    return html(synthetic_results.results())
+
+
+def hostile(text: str) -> str:
+    """The text after one of `HOSTILE`, the same one each time."""
+    return HOSTILE[zlib.crc32(text.encode()) % len(HOSTILE)] + text
+
+
+def hostile_results() -> Results:
+    """The made-up results with hostile text in every column and entry that may hold any."""
+    plain = synthetic_results.results()
+    frames: dict[str, pd.DataFrame] = {}
+    for name, columns in TABLES.items():
+        frame = plain.table(name).copy()
+        for column in columns:
+            if column.values or column.name in ("framework", "device") or not len(frame):
+                continue
+            if column.kind == "text":
+                frame[column.name] = [
+                    each if _missing(each) else hostile(each) for each in frame[column.name]
+                ]
+            elif column.kind == "json":
+                frame[column.name] = [
+                    each if _missing(each) else json.dumps({hostile(each): hostile(each[::-1])})
+                    for each in frame[column.name]
+                ]
+        frames[name] = frame
+    run = {key: value if key == "schema" else _hostile_entry(value) for key, value in plain.run.items()}
+    return Results(**frames, run=run)
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def _hostile_entry(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {hostile(key): _hostile_entry(each) for key, each in value.items()}
+    return hostile(value) if isinstance(value, str) else value
+
+
+def _lost(verdict: str, reason: str) -> Results:
+    plain = synthetic_results.results()
+    scores = plain.scores.copy()
+    nullable = [column.name for column in TABLES["scores"] if column.nullable]
+    scores[nullable] = None
+    scores["verdict"], scores["evidence"], scores["reason"] = verdict, "none", reason
+    empty = {name: plain.table(name)[:0] for name in ("budgets", "histograms", "maps")}
+    return dataclasses.replace(plain, scores=scores, **empty)
+
+
+def _nothing() -> Results:
+    plain = synthetic_results.results()
+    return Results(**{name: plain.table(name)[:0] for name in TABLES}, run={"schema": plain.run["schema"]})
+
+
+def _one_mode() -> Results:
+    plain = synthetic_results.results()
+    return dataclasses.replace(
+        plain,
+        **{
+            name: plain.table(name)[plain.table(name)["mode"] == "torch.cpu"]
+            for name, columns in TABLES.items()
+            if any(column.name == "mode" for column in columns) and len(plain.table(name))
+        },
+    )
+
+
+def _not_a_number() -> Results:
+    plain = synthetic_results.results()
+    scores = plain.scores.copy()
+    for column in TABLES["scores"]:
+        if column.kind == "real":
+            scores[column.name] = math.nan
+    return dataclasses.replace(
+        plain, scores=scores, budgets=plain.budgets[:0], histograms=plain.histograms[:0], maps=plain.maps[:0]
+    )
+
+
+ODD: dict[str, tuple[Callable[[], Results], str]] = {
+    "nothing": (_nothing, "nothing to judge"),
+    "all failed": (lambda: _lost("error", "the worker crashed"), "72 failed"),
+    "none run": (lambda: _lost("not run", "no framework is installed"), "72 were not run"),
+    "one mode": (_one_mode, "6 scored cells"),
+    "no figure at all": (_not_a_number, "not measured"),
+}
+"""Results a reader may be handed, and what the page must say of them on its first screen."""
+
+
+@contextmanager
+def many(cases: int, modes: int) -> Iterator[None]:
+    """Make `synthetic_results.results` give that many cases, in that many modes."""
+    names = [f"{framework}.cpu.switch{i}" for i in range(modes // 2) for framework in ("torch", "tensorflow")]
+    some = tuple(
+        (f"case-{i}", f"the case number {i}", *synthetic_results.CASES[i % 6][2:]) for i in range(cases)
+    )
+    ways = tuple((name, name.split(".")[0], 1.0 + i % 7, i % 7) for i, name in enumerate(names))
+    with mock.patch.multiple(synthetic_results, CASES=some, MODES=ways):
+        yield
+
+
+def many_cells(cases: int = 250, modes: int = 40, *, pictures: bool = True) -> Results:
+    """Results of 10,000 cells; without `pictures` those tables are empty that only pictures show."""
+    with many(cases, modes):
+        found = synthetic_results.results()
+    if pictures:
+        return found
+    return dataclasses.replace(
+        found, histograms=found.histograms[:0], maps=found.maps[:0], budgets=found.budgets[:0]
+    )
+
+
+def put(folder: Path, name: str, text: str) -> Path:
+    """Write a page and return its path."""
+    path = folder / f"{name.replace(' ', '-')}.html"
+    path.write_text(text, encoding="utf-8")
+    return path
