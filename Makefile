@@ -5,20 +5,24 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= out/report
 
-.PHONY: report test test-all bench lint readme clean
+.PHONY: report test test-all bench browser lint readme clean
 .DELETE_ON_ERROR:
 
 # Status 1 means that the report found something that is not rounding: it is written all the same.
 report: $(STAMP)
 	$(BIN)/precision report default -o $(OUT) || [ $$? -eq 1 ]
 
-test: $(STAMP)
+test: $(STAMP) browser
 	$(BIN)/python -m pytest -q
 
-test-all: $(STAMP)
+test-all: $(STAMP) browser
 	$(BIN)/python -m pytest -q -m "slow or not slow"
 
-bench: $(STAMP)
+# The pages are tested in a real Chromium: the one that is here, else Debian's, else Playwright's.
+browser: $(STAMP)
+	$(BIN)/python tests/reports/browser_install.py
+
+bench: $(STAMP) browser
 	mkdir -p out/bench
 	$(BIN)/python tests/benchmarks/bench_truth.py -o out/bench/truth.json
 	$(BIN)/python tests/benchmarks/bench_replay.py -o out/bench/replay.json

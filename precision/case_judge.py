@@ -94,7 +94,7 @@ class Judge:
         rest, parts = self._rest.causes(output, meaning, match)
         causes = tuple(map(_cause, meaning.findings)) + rest
         reason = meaning.reason + self._rest.not_finite(output)
-        return OutputExplained(name, meaning.verdict, reason, causes, figures, meaning, parts)
+        return OutputExplained(name, meaning.verdict, reason, causes, figures, meaning, parts, match)
 
     def _declared_order(self, output: Array, found: Errors, order: KnownOrder | None) -> OrderMatch | None:
         """The order of an output that may be one of the declared function."""

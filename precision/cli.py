@@ -144,6 +144,7 @@ def score(folder: Folder) -> int:
 def render(folder: Folder) -> int:
     """Write the report of a run folder's results: FOLDER/index.html and FOLDER/summary.md."""
     from reports import StoreError, load, print_summary
+    from reports.invariance import load as load_invariance
 
     _check_plots()
     from precision.results import captures_digest
@@ -151,13 +152,14 @@ def render(folder: Folder) -> int:
 
     try:
         results = load(folder / "results")
+        invariance = load_invariance(folder / "results")
     except StoreError as error:
         raise UserError(str(error)) from None
     if (folder / "run.json").is_file() and results.run.get("captures") != captures_digest(folder):
         note = f"the captures in {folder} changed since they were scored; run `precision score {folder}`"
         print(f"precision: {note}", file=sys.stderr)
     with progress("render", 1) as advance:
-        paths = write_page(results, folder)
+        paths = write_page(results, folder, invariance)
         advance("page")
     # Off a terminal there is no width to fit: a log or a file gets the table's own.
     console = Console()

@@ -24,6 +24,8 @@ from precision.tolerance import Tolerance
 if TYPE_CHECKING:
     import pandas as pd
 
+    from precision.order_match import OrderMatch
+
 SCHEMA = 1
 VERDICTS = ("exact", "rounding", "data", "semantics", "unexplained")
 """From good to bad: that of an explanation is the worst of its outputs'."""
@@ -76,6 +78,8 @@ class OutputExplained:
     meaning: Meaning | None = None
     parts: Budget | None = None
     """The error split over its causes, element by element; None where the shape is not the declared one."""
+    order: OrderMatch | None = None
+    """The order that was tried on it, of the declared function; None where none is known."""
 
     @property
     def error(self) -> dict[str, float | None]:

@@ -22,6 +22,7 @@ from precision.order_match_sums import Found, SumMatch, Trees, matched_sum
 from precision.revealed import Revealed
 from reference.norm_recipes import Recipe
 from reference.sum_plans import PLANS
+from reference.tree import SummationTree
 from reference.tree_words import describe
 
 Float32 = npt.NDArray[np.float32]
@@ -47,6 +48,8 @@ class OrderMatch:
     bound: Float64 | None = None
     formula: Float64 | None = None
     formula_words: str = ""
+    trees: tuple[tuple[str, SummationTree], ...] = ()
+    """Which outputs, in words, and the tree that they follow; empty where the order is no tree."""
 
 
 def match_order(
@@ -103,10 +106,17 @@ def _given(
     if proved:
         formula = None if recipe is None else cost_of_one_pass(recipe, op, arrays, params)
         detail = f"{words}: the revealed order gives all {output.size:,} outputs, bit for bit"
-        return OrderMatch(replay, True, detail, None, formula, words if formula is not None else "")
+        named = words if formula is not None else ""
+        return OrderMatch(replay, True, detail, None, formula, named, _trees(order))
     wrong = int(np.sum(~_same(replay, output) & ~np.isnan(replay)))
     detail = f"{words}: the revealed order gives all but {wrong:,} of {output.size:,} outputs, bit for bit"
-    return OrderMatch(replay, False, detail, order.bound(arrays) if isinstance(order, Revealed) else None)
+    bound = order.bound(arrays) if isinstance(order, Revealed) else None
+    return OrderMatch(replay, False, detail, bound, trees=_trees(order))
+
+
+def _trees(order: Known) -> tuple[tuple[str, SummationTree], ...]:
+    classes = order.classes if isinstance(order, Revealed) else ()
+    return tuple((each.where, each.tree) for each in classes)
 
 
 def _of_sums(
@@ -122,7 +132,8 @@ def _of_sums(
         return None
     whole = bool(match.known.all())
     proved = whole and match.differing == 0
-    return OrderMatch(match.replay, proved, _words(match, output))
+    trees = tuple((each.where, each.trees[0]) for each in match.found)
+    return OrderMatch(match.replay, proved, _words(match, output), trees=trees)
 
 
 def _both(*sources: Callable[[Axes, bool], Any]) -> Callable[[Axes, bool], Any]:

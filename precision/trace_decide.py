@@ -26,7 +26,7 @@ Limit = Callable[[int], NDArray[np.float64] | None]
 def last_decisions(
     rows: Sequence[Row], outputs: Sequence[int], store: Store, limit_of: Limit
 ) -> list[Decision]:
-    """Argmax of every output over its axis 1: the classes of (N, classes), the channels of (N, C, H, W).
+    """Argmax of every output over its classes: a softmax's axis, the last of a linear layer, else axis 1.
 
     limit_of: the rigorous bound of a unit's own rounding, None where there is none.
     """
@@ -34,9 +34,11 @@ def last_decisions(
     for number in outputs:
         row = rows[number]
         truth = row.truth
-        if truth is None or truth.value.ndim < 2 or truth.value.shape[1] < 2:
+        if truth is None or truth.value.ndim < 2:
             continue
-        if not np.isfinite(truth.value).all() or truth.value.size // truth.value.shape[1] > MOST_SAMPLES:
+        axis = _classes(row)
+        count = truth.value.shape[axis]
+        if count < 2 or truth.value.size // count > MOST_SAMPLES or not np.isfinite(truth.value).all():
             continue
         limit = limit_of(number)
         for side in ("a", "b"):
@@ -50,5 +52,11 @@ def last_decisions(
             bound = bound if limit is None else np.maximum(bound, limit)
             bound = bound + float(np.max(np.abs(inherited_error(fed, ordinary)), initial=0.0))
             if np.isfinite(bound).all() and not np.isnan(ordinary).any():
-                found += decide(truth, {side.upper(): ordinary}, bound, axis=1)
+                found += decide(truth, {side.upper(): ordinary}, bound, axis=axis)
     return found
+
+
+def _classes(row: Row) -> int:
+    if row.a.op in ("softmax", "log_softmax"):
+        return int(row.a.params["dim"])
+    return -1 if row.a.op in ("linear", "matmul", "layer_norm") else 1

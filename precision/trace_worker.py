@@ -41,13 +41,13 @@ def main(source: BinaryIO, target: BinaryIO) -> int:
         send(target, {"status": "not run", "reason": str(reason)})
         return 0
     send(target, {"status": "ready", "read_back": read_back, "versions": backend.versions()})
-    session = Session(importlib.import_module(job["backend"].replace(_BACKEND, _TRACE)), source, target)
+    host = Host(importlib.import_module(job["backend"].replace(_BACKEND, _TRACE)), source, target)
     while True:
         head, arrays = receive(source)
         if not head:
             return 0
         try:
-            answer, results = getattr(session, f"do_{head['do']}")(head, arrays)
+            answer, results = getattr(host, f"do_{head['do']}")(head, arrays)
         except Disconnected:
             return 0
         except TraceError as error:
@@ -56,7 +56,7 @@ def main(source: BinaryIO, target: BinaryIO) -> int:
             # Whatever the user's own code raises is the answer to that request.
             send(
                 target,
-                {"status": "error", "reason": _plain(one_line(error)), "where": _where(error, session.file)},
+                {"status": "error", "reason": _plain(one_line(error)), "where": _where(error, host.file)},
             )
         else:
             send(target, {"status": "ok", **answer}, results)
@@ -66,7 +66,7 @@ class Disconnected(Exception):
     """The parent went away in the middle of a pass."""
 
 
-class Session:
+class Host:
     """A model and what its passes need."""
 
     def __init__(self, framework: Any, source: BinaryIO, target: BinaryIO) -> None:

@@ -104,13 +104,15 @@ def brief(line: Line, frameworks: Mapping[str, str]) -> str:
 class CaseData:
     """The histograms, maps and budgets of one case, looked up by mode and output."""
 
-    def __init__(self, results: Results, case: str) -> None:
-        self._histograms = _split(results.histograms, case, "bin_left_ulp", "bin_right_ulp")
-        self._maps = _split(results.maps, case, "error_scaled_ulp_rms")
-        self._budgets = _split(results.budgets, case)
-        self._expected = _split(results.expected, case, "bin_left_ulp", "bin_right_ulp", "expected")
-        self._profiles = _split(results.profiles, case)
-        self._orders = _split(results.orders, case)
+    def __init__(self, tables: Mapping[str, Mapping[str, pd.DataFrame]], case: str) -> None:
+        """tables: of each name the frames by case, see `by_case`."""
+        edges = ("bin_left_ulp", "bin_right_ulp")
+        self._histograms = _split(tables, "histograms", case, *edges)
+        self._maps = _split(tables, "maps", case, "error_scaled_ulp_rms")
+        self._budgets = _split(tables, "budgets", case)
+        self._expected = _split(tables, "expected", case, *edges, "expected")
+        self._profiles = _split(tables, "profiles", case)
+        self._orders = _split(tables, "orders", case)
 
     def histogram(self, line: Line) -> pd.DataFrame | None:
         """Bins of the first of the line's modes that has some, with what is expected in them, where that is
@@ -150,8 +152,22 @@ class CaseData:
         return sorted(rows, key=lambda row: (CAUSES.index(row["cause"]), row["parameter"] or ""))
 
 
-def _split(frame: pd.DataFrame, case: str, *needed: str) -> dict[Any, pd.DataFrame]:
-    part = frame[frame["case"] == case]
+def by_case(results: Results) -> dict[str, dict[str, pd.DataFrame]]:
+    """The tables that `CaseData` looks into, each split by case once."""
+    names = ("histograms", "maps", "budgets", "expected", "profiles", "orders")
+    frames = {name: results.table(name) for name in names}
+    return {
+        name: {str(case): part for case, part in frame.groupby("case", sort=False)} if len(frame) else {}
+        for name, frame in frames.items()
+    }
+
+
+def _split(
+    tables: Mapping[str, Mapping[str, pd.DataFrame]], name: str, case: str, *needed: str
+) -> dict[Any, pd.DataFrame]:
+    part = tables[name].get(case)
+    if part is None:
+        return {}
     part = part.dropna(subset=list(needed)) if needed else part
     return dict(iter(part.groupby(["mode", "output"], sort=False)))
 
@@ -162,7 +178,7 @@ def histogram(found: Sequence[Line], data: CaseData, frameworks: Mapping[str, st
     have = [(line, bins) for line, bins in have if bins["count"].sum()]
     if not have:
         return None
-    names = _names([line for line, _ in have], frameworks)
+    names = names_of([line for line, _ in have], frameworks)
     parts = [
         bins[[*_BINS, *(["expected"] if "expected" in bins else [])]].assign(
             label=name, framework=framework(line, frameworks), note=_note(line)
@@ -187,7 +203,7 @@ def histogram(found: Sequence[Line], data: CaseData, frameworks: Mapping[str, st
     return exhibit(document, alt, caption, _bins(names, parts))
 
 
-def _names(found: Sequence[Line], frameworks: Mapping[str, str]) -> list[str]:
+def names_of(found: Sequence[Line], frameworks: Mapping[str, str]) -> list[str]:
     """Brief names, made whole where two lines would share one."""
     names = [brief(line, frameworks) for line in found]
     return [
@@ -224,7 +240,7 @@ def budget(found: Sequence[Line], data: CaseData, frameworks: Mapping[str, str])
     have = [(line, rows) for line in found if (rows := data.causes(line))]
     if not have:
         return None
-    names = _names([line for line, _ in have], frameworks)
+    names = names_of([line for line, _ in have], frameworks)
     shown = [
         {"label": name, "cause": row["cause"], "evidence": row["evidence"], "share": row["share"]}
         | {"note": f"rms {numbers.figure(line.row['error_ulp_rms'])} ulp"}
@@ -251,7 +267,7 @@ def error_map(found: Sequence[Line], data: CaseData, frameworks: Mapping[str, st
     have = [(line, blocks) for line in found if (blocks := data.map(line)) is not None]
     if not have:
         return None
-    names = _names([line for line, _ in have], frameworks)
+    names = names_of([line for line, _ in have], frameworks)
     parts = [
         blocks[["row", "column", "error_scaled_ulp_rms"]].assign(label=name)
         for name, (_, blocks) in zip(names, have, strict=True)

@@ -8,10 +8,23 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import exhibits, heat, numbers, sections, studies, switch_exhibit, switches, tables
+from reports import (
+    exhibits,
+    gpu,
+    heat,
+    invariance_page,
+    numbers,
+    profile_exhibits,
+    sections,
+    studies,
+    switch_exhibit,
+    switches,
+    tables,
+)
 from reports.cells import absent, grid, in_order, lines, worst_first
 from reports.headline import headline
 from reports.store import Results, checked, write
@@ -20,22 +33,29 @@ from reports.summary import markdown, provenance
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(results: Results, folder: str | os.PathLike[str]) -> list[Path]:
+def render(
+    results: Results, folder: str | os.PathLike[str], invariance: pd.DataFrame | None = None
+) -> list[Path]:
     """Write `index.html` and `summary.md` into `folder`; return their paths.
+
+    invariance: the table of `reports.invariance`, where determinism was measured as well.
 
     The same results give the same bytes.  Raises `SchemaError` or `StoreError` for tables that
     break their schema, before anything is written.  Importing this module raises
     `ModuleNotFoundError`, which says the mend, where matplotlib or seaborn is missing.
     """
     results = checked(results)
-    files = {"index.html": html(results), "summary.md": markdown(results)}
+    files = {"index.html": html(results, invariance), "summary.md": markdown(results)}
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     return [write(target / name, text.encode("utf-8")) for name, text in files.items()]
 
 
-def html(results: Results) -> str:
-    """The page as text.  Uses all tables; text in them is escaped wherever it is shown."""
+def html(results: Results, invariance: pd.DataFrame | None = None) -> str:
+    """The page as text.  Uses all tables; text in them is escaped wherever it is shown.
+
+    invariance: the table of `reports.invariance`; `SchemaError` for one that breaks its columns.
+    """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -44,7 +64,7 @@ def html(results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.j2").render(_context(results))
+    return environment.get_template("page.html.j2").render(_context(results, invariance))
 
 
 def _finalize(value: Any) -> Any:
@@ -52,7 +72,7 @@ def _finalize(value: Any) -> Any:
     return numbers.visible(value) if type(value) is str else value
 
 
-def _context(results: Results) -> dict[str, Any]:
+def _context(results: Results, invariance: pd.DataFrame | None) -> dict[str, Any]:
     cells = grid(results)
     away = absent(results, cells)
     gone = [mode for group in away for mode in group.modes]
@@ -75,7 +95,10 @@ def _context(results: Results) -> dict[str, Any]:
         "paired": switch_exhibit.paired(pairs),
         "changed": switches.change_table(pairs, titles),
         "spread": exhibits.spread(found, frameworks, titles),
+        "growth": profile_exhibits.growth(found, cases, frameworks, titles),
         "findings": tables.findings(worst_first(found), titles),
+        "gpu": gpu.gpu(results, present),
+        "invariance": "" if invariance is None else invariance_page.section(invariance),
         "agreement": sections.agreement(found, titles),
         "cases": sections.case_sections(results, gone),
         "modes": sections.mode_table(results),

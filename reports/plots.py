@@ -84,12 +84,19 @@ def svg(figure: Figure) -> bytes:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r"<(?:path|use|rect|image|g|text)\b[^>]*>", _brief_tag, text)
+    text = text.replace("</style>", f"text{{font-family:{_FONTS}}}</style>", 1)
+    used = set(re.findall(r"#([\w.-]+)", text))
+    text = re.sub(r' id="([\w.-]+)"', lambda found: found[0] if found[1] in used else "", text)
     return re.sub(r"\n\s*", "\n", text).encode("utf-8")
 
 
 def _brief_tag(tag: re.Match[str]) -> str:
-    """A tag with two decimals a coordinate, and a font that most machines have in second place."""
-    return re.sub(r"(\d+\.\d\d)\d+", r"\1", tag[0]).replace("'DejaVu Sans'", _FONTS)
+    """A tag with one decimal a coordinate, and without what the document's own style says for all."""
+    text = re.sub(r"(\d+\.\d)\d+", r"\1", tag[0])
+    text = re.sub(r"; stroke-linejoin: miter(?=\")", "", text) if text.startswith("<use") else text
+    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)
+    text = re.sub(r"; font-family: [^;\"]*", "", text)
+    return re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r"\s*([A-Za-z])\s*", r"\1", path[0]), text)
 
 
 def canvas(width: float, height: float) -> Figure:

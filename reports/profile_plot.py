@@ -10,7 +10,14 @@ import pandas as pd
 from reports import plots
 from reports.plots import COLOURS, INK, MARKERS, OTHER, Drawing, canvas, line, private, wrapped
 
-_LOOKS = (("-", "o"), ("--", "s"), (":", "D"), ("-.", "^"), ((0, (5, 1, 1, 1, 1, 1)), "v"), ((0, (1, 3)), "x"))
+_LOOKS = (
+    ("-", "o"),
+    ("--", "s"),
+    (":", "D"),
+    ("-.", "^"),
+    ((0, (5, 1, 1, 1, 1, 1)), "v"),
+    ((0, (1, 3)), "x"),
+)
 _SHADES = ("#c2500a", "#0b66a8", "#1a6b35", "#84207c", "#5c5c5c", "#a08000")
 TRUNCATION = np.log(2.0) / 2.0
 """Mean loss in u for each of n terms of one sign, added one by one and each sum cut: half an ulp of a partial
@@ -39,7 +46,7 @@ def profiles(frame: pd.DataFrame) -> Drawing:
                 place = low if name == "channel" else np.log2(np.maximum(low, 1.0)) + 0.5
                 style, mark = _LOOKS[number % len(_LOOKS)]
                 axes.plot(place, powers, color=_SHADES[number % len(_SHADES)], linestyle=style, marker=mark,
-                          markersize=2.6, linewidth=1.0)  # fmt: skip
+                          markersize=3.0, markevery=max(1, len(place) // 8), linewidth=1.0)  # fmt: skip
                 every.append(powers[np.isfinite(powers)])
             known = np.concatenate(every) if every else np.zeros(0)
             ticks = _ticks(known, 6)
@@ -65,8 +72,8 @@ def profiles(frame: pd.DataFrame) -> Drawing:
 def growth(frame: pd.DataFrame) -> Drawing:
     """Largest error (2^-24 of Σ|terms|) of every result against its number of terms, log2 axes, with bounds.
 
-    Columns: `terms`, `error` (in u = 2^-24 of Σ|terms|), `framework`.  Lines: γ_n / u, √n, and n ln(2) / 2, what
-    an accumulator loses that truncates (see `TRUNCATION`).
+    Columns: `terms`, `error` (in u = 2^-24 of Σ|terms|), `framework`.  Lines: γ_n / u, √n, and n ln(2) / 2,
+    what an accumulator loses that truncates (see `TRUNCATION`).
     """
     terms = frame["terms"].to_numpy(dtype=float)
     errors = frame["error"].to_numpy(dtype=float)

@@ -6,15 +6,21 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reports import exhibits, numbers, tables
+import pandas as pd
+
+from reports import exhibits, numbers, order_exhibit, profile_exhibits, tables
 from reports.anchors import anchor, command
 from reports.cells import LOST, Line, Row, grid, in_order, lines, severity
 from reports.exhibits import CaseData, Exhibit
+from reports.order_exhibit import KnownOrder
 from reports.store import Results
 from reports.tables import Cell, Head, Table
 
 Fact = tuple[str, str]
 """A name and its text."""
+
+MOST_DRAWN = 60
+"""Cases with pictures, the worst ones: a page of all the pictures of a thousand cases opens nowhere."""
 
 
 @dataclass(frozen=True)
@@ -57,31 +63,50 @@ class CaseSection:
     further: Table
     histogram: Exhibit | None
     map: Exhibit | None
+    profile: Exhibit | None
+    orders: tuple[KnownOrder, ...]
     worst: Worst | None
     elements: Table
     missed: tuple[Missed, ...]
     command: str
+    whole: bool
 
 
 def case_sections(results: Results, away: Sequence[str]) -> list[CaseSection]:
     """A section for each case, in the order of the suite; `away` are modes that ran nothing."""
     frameworks = {mode["mode"]: mode["framework"] for mode in in_order(results.modes)}
-    by_case: dict[str, list[Row]] = {}
+    rows: dict[str, list[Row]] = {}
     for row in grid(results):
-        by_case.setdefault(row["case"], []).append(row)
+        rows.setdefault(row["case"], []).append(row)
+    worst = sorted(rows, key=lambda case: min(map(severity, rows[case])))[:MOST_DRAWN]
+    tables_of = exhibits.by_case(results)
+    none: dict[str, dict[str, pd.DataFrame]] = {name: {} for name in tables_of}
     return [
-        _case(results, case, by_case.get(case["case"], []), frameworks, away)
+        _case(
+            results,
+            case,
+            rows.get(case["case"], []),
+            frameworks,
+            away,
+            CaseData(tables_of if case["case"] in worst else none, case["case"]),
+            case["case"] in worst,
+        )
         for case in in_order(results.cases)
     ]
 
 
 def _case(
-    results: Results, case: Row, rows: Sequence[Row], frameworks: Mapping[str, str], away: Sequence[str]
+    results: Results,
+    case: Row,
+    rows: Sequence[Row],
+    frameworks: Mapping[str, str],
+    away: Sequence[str],
+    data: CaseData,
+    whole: bool,
 ) -> CaseSection:
     found = lines(rows)
     shown = [line for line in found if line.verdict != "not run"]
     scored = [line for line in shown if line.scored]
-    data = CaseData(results, case["case"])
     worst = min(scored, key=lambda line: severity(line.row), default=None)
     mode = (worst or (shown or found)[0]).modes[0] if found else "MODE"
     return CaseSection(
@@ -94,13 +119,16 @@ def _case(
         judged=tables.judged(shown),
         differences=_differences(scored, data, rows),
         budget=exhibits.budget(scored, data, frameworks),
-        further=tables.further(shown),
+        further=tables.further(shown if whole else ()),
         histogram=exhibits.histogram(scored, data, frameworks),
         map=exhibits.error_map(scored, data, frameworks),
-        worst=_worst(worst),
-        elements=tables.worst_elements(scored),
+        profile=profile_exhibits.profile(scored, data, frameworks),
+        orders=order_exhibit.orders(scored, data, frameworks),
+        worst=_worst(worst, data),
+        elements=tables.worst_elements(scored if whole else ()),
         missed=_missed(found, away),
         command=command(str(results.run.get("suite", "default")), case["case"], mode),
+        whole=whole,
     )
 
 
@@ -126,13 +154,22 @@ def _facts(case: Row) -> tuple[Fact, ...]:
         ("parameters", numbers.listing(case["params"]) or "none"),
         ("shapes", numbers.listing(case["shapes"], shapes=True)),
         ("data", case["data"]),
-        ("terms of one sum (K)", numbers.count(case["terms"])),
+        ("terms of one sum (K)", _terms(case["terms"])),
         ("elements", numbers.count(case["elements"])),
         ("condition Σ|terms| / |truth|", f"median {condition[0]}, largest {condition[1]}"),
         ("elements of the truth certified by", certified),
         ("plain float32, median error", f"{numbers.figure(case['plain_error_ulp_median'])} ulp"),
         ("tolerance for two correct results", _tolerance(case["tolerance"])),
     )
+
+
+def _terms(terms: int | None) -> str:
+    """K with the worst and the likely error of such a sum."""
+    if not terms:
+        return numbers.count(terms)
+    bound = numbers.figure(profile_exhibits.gamma(terms) / profile_exhibits.U)
+    root = numbers.figure(terms**0.5)
+    return f"{terms:,}: error in 2⁻²⁴ Σ|terms| at most γ = {bound} for any order, √K = {root} is likely"
 
 
 def _tolerance(text: str | None) -> str:
@@ -197,7 +234,7 @@ def _whole(digits: str) -> float | int:
     return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
-def _worst(line: Line | None) -> Worst | None:
+def _worst(line: Line | None, data: CaseData) -> Worst | None:
     if line is None or line.row["worst_index"] is None:
         return None
     row = line.row
@@ -208,8 +245,19 @@ def _worst(line: Line | None) -> Worst | None:
         ("exact", row["worst_exact"] or numbers.NOT_MEASURED),
         ("error", f"{numbers.figure(row['error_scaled_ulp_max'])} ulp of Σ|terms|"),
         ("condition there", numbers.figure(row["worst_condition"])),
+        *_main_cause(data.causes(line)),
     )
     return Worst(tables.output_label(line) + line.label, facts)
+
+
+def _main_cause(rows: Sequence[Row]) -> tuple[Fact, ...]:
+    """The cause with the largest share of this result's error."""
+    known = [row for row in rows if row["share"] is not None]
+    if not known:
+        return ()
+    most = max(known, key=lambda row: abs(row["share"]))
+    words = f"{most['cause']}, {numbers.share(most['share'])} of this result's error ({most['evidence']})"
+    return (("main cause", words),)
 
 
 def _both(value: float | None, hexadecimal: str | None) -> str:

@@ -1,10 +1,9 @@
 """The improved WGAN in Keras: the same layers, names and weights as in `torch_model`, channels last."""
 
-from weights import images, kernel, noise
-
 import keras
 import tensorflow as tf
 from keras import layers
+from weights import images, kernel, noise
 
 
 class Maker:

@@ -1,9 +1,8 @@
 """The block that goes down, as the published critic has it: normalized over each sample."""
 
+from torch import nn
 from torch_model import Block, Maker
 from weights import images
-
-from torch import nn
 
 
 def model(norm: str = "layer", changes: dict | None = None) -> nn.Module:

@@ -1,15 +1,14 @@
 """The improved WGAN in PyTorch (Gulrajani et al. 2017, arXiv 1704.00028): blocks, generator, critic.
 
-Normalizations come before the convolutions; a block goes up by nearest neighbours (a depth-to-space of the image
-four times over) or down by mean pooling, its shortcut likewise.  `changes` replaces parameters of single layers
-by name, {"block2.norm1": {"eps": 1e-3}}: what a wrong port would do.
+Normalizations come before the convolutions; a block goes up by nearest neighbours (a depth-to-space of the
+image four times over) or down by mean pooling, its shortcut likewise.  `changes` replaces parameters of
+single layers by name, {"block2.norm1": {"eps": 1e-3}}: what a wrong port would do.
 """
-
-from weights import images, kernel, noise
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from weights import images, kernel, noise
 
 
 class HandMade(nn.Module):
@@ -41,10 +40,10 @@ class OverChannels(nn.Module):
 
 
 NORMS = {
-    "batch": lambda channels, **p: nn.BatchNorm2d(channels, **p),
+    "batch": nn.BatchNorm2d,
     "running": lambda channels, **p: nn.BatchNorm2d(channels, **p).eval(),
     "layer": lambda channels, groups=1, **p: nn.GroupNorm(groups, channels, **p),
-    "instance": lambda channels, **p: nn.InstanceNorm2d(channels, **p),
+    "instance": nn.InstanceNorm2d,
     "channels": OverChannels,
     "hand": HandMade,
     "none": lambda channels, **p: nn.Identity(),
@@ -173,7 +172,7 @@ def depth_to_space(x, mode):
 
 
 class FourTimes(nn.Module):
-    """The image four times over as channels, which become space: nearest neighbours, where the mode is DCR."""
+    """The image four times over as channels, which become space: nearest neighbours, if the mode is DCR."""
 
     def __init__(self, mode):
         super().__init__()
@@ -206,8 +205,8 @@ def network(what, make, channels, outputs):
 def run(what, params, x):
     """Run one part of the model on an array (N, C, ...); arrays by name, channels first.
 
-    params: norm, weights, changes, outputs, dtype ("float32" or "float64").  `penalty` gives the gradient penalty
-    10 mean((|grad| - 1)^2) and the slopes |grad|; `norm` also the gradient of the mean of its squared output.
+    params: norm, weights, changes, outputs, dtype ("float32" or "float64").  `penalty` gives the gradient
+    penalty 10 mean((|grad| - 1)^2) and the slopes |grad|; `norm` also the gradient of its mean square.
     """
     dtype = getattr(torch, params.get("dtype", "float32"))
     given = torch.from_numpy(x).to(dtype)

@@ -1,7 +1,7 @@
 """Weights that both frameworks draw alike: a kernel is a function of its layer's name and shape alone.
 
-`constant` is the setting of a well-known comparison of two ports of this model: every weight is 0.05, every bias
-0.  `seeded` draws them uniformly with the variance 2 / inputs (He et al. 2015), small enough to keep signals alive.
+`constant` is the setting of a known comparison of two ports of this model: weights are 0.05, biases 0.
+`seeded` draws them uniformly with the variance 2 / inputs (He et al. 2015), so that signals keep their size.
 """
 
 import zlib

@@ -212,7 +212,7 @@ def _cross_entropy(material: Material, entry: Entry) -> Row:
         "target": np.array(entry.figures["labels"], np.float32),
     }
     answers = both(material, "cross_entropy", {}, arrays)
-    single = results(answers)
+    single = {mode: y.reshape(()) for mode, y in results(answers).items()}
     op = "binary_cross_entropy_with_logits"
     truth = evaluate(op, arrays, {"reduction": "mean"})
     judged = explain({"op": op, "params": {"reduction": "mean"}, "arrays": arrays}, single)

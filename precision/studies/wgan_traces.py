@@ -44,7 +44,8 @@ def told(found: Trace, file: Path) -> dict[str, Any]:
     words += f" ({file.stem} on {SAMPLES} samples)"
     if differing:
         each = (
-            f"{row['layer_a']}: {row['parameter']}, {row['declared']} in PyTorch, {row['found']} in TensorFlow "
+            f"{row['layer_a']}: {row['parameter']}, {row['declared']} in PyTorch, {row['found']} in "
+            "TensorFlow "
             f"({row['evidence']})"
             for row in differing
         )
@@ -54,7 +55,10 @@ def told(found: Trace, file: Path) -> dict[str, Any]:
     return {
         "fine": found.fine,
         "words": words,
-        "growth": f"no layer adds more than {number(own)} of its output by itself, {number(total)} is the most inherited",
+        "growth": (
+            f"no layer adds more than {number(own)} of its output by itself, "
+            f"{number(total)} is the most inherited"
+        ),
         "differing": [
             {name: row[name] for name in ("layer_a", "parameter", "evidence")}
             | {"declared": str(row["declared"]), "found": str(row["found"])}

@@ -12,7 +12,12 @@ from precision.inputs import Array
 from precision.suites.gradients import gradients
 from precision.suites.layers import UNIFORM, conv, linear, norm
 
-CONV, INPUT, BATCH_NORM, LAYER_NORM = "wgan-conv2d", "wgan-generator-input", "wgan-batch-norm", "wgan-layer-norm"
+CONV, INPUT, BATCH_NORM, LAYER_NORM = (
+    "wgan-conv2d",
+    "wgan-generator-input",
+    "wgan-batch-norm",
+    "wgan-layer-norm",
+)
 
 _WEIGHTS = ("constant", {"value": 0.05})
 _ONES = ("constant", {"value": 1.0})

@@ -1,25 +1,23 @@
 "use strict";
-// Sorts and filters the table of findings, and unfolds the measures for print.  The page is whole without it.
+// Sorts tables, filters and pages the list of results, unfolds what print shall show.  The page is whole without it.
 (() => {
-  const table = document.getElementById("found");
-  if (table) {
+  const PAGE = 100;
+  const key = (row, column) => {
+    const cell = row.cells[column];
+    const value = cell.dataset.value;
+    return value === undefined ? cell.textContent : Number(value.replace("inf", "Infinity"));
+  };
+  // A missing figure is last, whichever way the column is sorted.
+  const compare = (a, b, numeric, sign) => {
+    if (!numeric) return sign * a.localeCompare(b);
+    const known = (x) => typeof x === "number";
+    if (known(a) && known(b)) return sign * (a < b ? -1 : a > b ? 1 : 0);
+    return known(b) - known(a);
+  };
+  const sortable = (table, after) => {
     const body = table.tBodies[0];
-    const rows = Array.from(body.rows);
-    const filter = document.getElementById("filter");
-    const shown = document.getElementById("shown");
-    const key = (row, column) => {
-      const cell = row.cells[column];
-      const value = cell.dataset.value;
-      return value === undefined ? cell.textContent : Number(value.replace("inf", "Infinity"));
-    };
-    // A missing figure is last, whichever way the column is sorted.
-    const compare = (a, b, numeric, sign) => {
-      if (!numeric) return sign * a.localeCompare(b);
-      const known = (x) => typeof x === "number";
-      if (known(a) && known(b)) return sign * (a < b ? -1 : a > b ? 1 : 0);
-      return known(b) - known(a);
-    };
-    Array.from(table.tHead.rows[0].cells).forEach((head, column) => {
+    const heads = Array.from(table.tHead.rows[0].cells);
+    heads.forEach((head, column) => {
       const button = document.createElement("button");
       button.type = "button";
       button.append(...head.childNodes);
@@ -28,27 +26,49 @@
         const numeric = head.classList.contains("num");
         const now = head.getAttribute("aria-sort");
         const down = now ? now === "ascending" : numeric;
-        for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+        for (const other of heads) other.removeAttribute("aria-sort");
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
-        const sorted = rows.slice().sort((a, b) => compare(key(a, column), key(b, column), numeric, down ? -1 : 1));
-        body.append(...sorted);
+        const keyed = Array.from(body.rows, (row) => [key(row, column), row]);
+        keyed.sort((a, b) => compare(a[0], b[0], numeric, down ? -1 : 1));
+        body.append(...keyed.map((each) => each[1]));
+        after();
       });
     });
-    const texts = rows.map((row) => row.textContent.toLowerCase());
-    const apply = () => {
+  };
+  const found = document.getElementById("found");
+  let show = () => {};
+  if (found) {
+    const body = found.tBodies[0];
+    const filter = document.getElementById("filter");
+    const shown = document.getElementById("shown");
+    const pager = document.getElementById("pager");
+    const texts = new Map(Array.from(body.rows, (row) => [row, row.textContent.toLowerCase()]));
+    let first = 0;
+    show = (all = false) => {
       const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-      let count = 0;
-      rows.forEach((row, number) => {
-        row.hidden = !words.every((word) => texts[number].includes(word));
-        count += row.hidden ? 0 : 1;
-      });
-      shown.textContent = `${count} of ${rows.length} rows`;
+      const fitting = Array.from(body.rows).filter((row) => words.every((word) => texts.get(row).includes(word)));
+      const size = all ? fitting.length : PAGE;
+      if (first >= fitting.length) first = 0;
+      const visible = new Set(fitting.slice(all ? 0 : first, (all ? 0 : first) + size));
+      for (const row of body.rows) row.hidden = !visible.has(row);
+      pager.hidden = fitting.length <= PAGE;
+      pager.firstElementChild.disabled = first === 0;
+      pager.lastElementChild.disabled = first + PAGE >= fitting.length;
+      const range = fitting.length > PAGE ? `rows ${first + 1} to ${Math.min(first + PAGE, fitting.length)}, ` : "";
+      shown.textContent = `${range}${fitting.length} of ${body.rows.length} rows`;
     };
-    filter.addEventListener("input", apply);
+    filter.addEventListener("input", () => { first = 0; show(); });
+    pager.firstElementChild.addEventListener("click", () => { first = Math.max(0, first - PAGE); show(); });
+    pager.lastElementChild.addEventListener("click", () => { first += PAGE; show(); });
     filter.closest(".controls").hidden = false;
-    apply();
+    show();
+  }
+  for (const table of document.querySelectorAll("table[data-sortable]")) {
+    sortable(table, table === found ? () => show() : () => {});
   }
   addEventListener("beforeprint", () => {
+    show(true);
     for (const details of document.querySelectorAll("details.more")) details.open = true;
   });
+  addEventListener("afterprint", () => show());
 })();

@@ -185,3 +185,30 @@ def _parent(process: Path) -> int:
         return int((process / "stat").read_text().rpartition(")")[2].split()[1])
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def test_model_that_stops_on_the_other_ones_shapes(tmp_path: Path) -> None:
+    text = """import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(1, 2, 1, stride={0})
+        self.fc = nn.Linear({1}, 3)
+    def forward(self, x):
+        return torch.relu(self.fc(self.conv(x).reshape(2, {1})))
+def model():
+    return Net().eval()
+"""
+    one = written(tmp_path, text.format(1, 32), "a.py")
+    two = written(tmp_path, text.format(2, 8), "b.py")
+    found = trace(one, two, shape=(2, 1, 4, 4))
+    assert found.first_difference is not None
+    assert (found.first_difference.layer_a, found.first_difference.parameter) == ("conv", "stride")
+    assert any("not run to its end" in note and "line 10" in note for note in found.notes)
+    verdicts = dict(zip(found.table["layer_a"], found.table["verdict"], strict=True))
+    assert verdicts["relu"] == "not run"
+    assert found.table["verdict_a"].isin(["exact", "rounding"]).all()
+    assert not found.fine
+    assert "not run" in str(found)

@@ -130,3 +130,24 @@ def test_resnet50_layers_are_matched_by_the_graph(resnet: Trace) -> None:
     assert pairs["layers.0.0.downsample.0"] == "conv2_block1_0_conv"
     assert pairs["layers.0.0.conv3"] == "conv2_block1_3_conv"
     assert pairs["layers.3.2.bn3"] == "conv5_block3_3_bn"
+
+
+def test_planted_differences_deep_in_a_resnet50_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "planted_resnet.py"
+    path.write_text(
+        f"import sys\nsys.path.insert(0, {str(MODELS)!r})\nimport torch\nimport resnet_torch\n"
+        "def model():\n    net = resnet_torch.model()\n    net.layers[1][2].bn2.eps = 1e-3\n"
+        "    net.layers[2][4].conv2.padding_mode = 'reflect'\n"
+        "    net.layers[2][4].conv2._reversed_padding_repeated_twice = [1, 1, 1, 1]\n"
+        "    net.layers[3][1].bn3.train()\n    return net\n"
+    )
+    found = trace(RESNETS[0], path, shape=(1, 3, 64, 64))
+    differing = found.table[~found.table["verdict"].isin(["exact", "rounding"])].set_index("layer_a")
+    assert dict(differing["parameter"]) == {
+        "layers.1.2.bn2": "eps",
+        "layers.2.4.conv2": "padding mode",
+        "layers.3.1.bn3": "training",
+    }
+    assert set(differing["verdict"]) == {"semantics"}
+    assert set(differing["evidence"]) == {"proved"}
+    assert found.unmatched == {"a": [], "b": []}

@@ -58,11 +58,14 @@ def first_screen(page: Page) -> list[str]:
     return list(page.evaluate(_SCREEN, need))
 
 
-def accessibility(page: Page) -> list[str]:
-    """What axe-core holds to be serious or critical, one line a rule and element."""
+def accessibility(page: Page, only: str | None = None) -> list[str]:
+    """What axe-core holds to be serious or critical, a line an element; of one rule only, if named."""
     if not page.evaluate("typeof axe === 'object'"):
         page.evaluate(axe())
-    found: dict[str, Any] = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    if only:
+        options["runOnly"] = {"type": "rule", "values": [only]}
+    found: dict[str, Any] = page.evaluate("options => axe.run(document, options)", options)
     return [
         f"{rule['id']} ({rule['impact']}): {node['target'][0]}: {' '.join(node['html'].split())[:120]}"
         for rule in found["violations"]

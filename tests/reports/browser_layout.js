@@ -107,6 +107,9 @@
       add(element, element.getAttribute("alt") || name(element), rect, 0);
       if (rect.right > width + slack && !scrolls(element)) faults.push(`outside: ${name(element)} reaches to ${Math.round(rect.right)} of ${width} px`);
     }
+    // What is cut off may be had whole from the tip beside it.
+    const tip = element.closest("[title]");
+    if (tip && tip.title.includes(element.textContent.trim())) continue;
     const hides = (value) => ["hidden", "clip"].includes(value);
     if (hides(style(element).overflowX) && element.scrollWidth > element.clientWidth + slack)
       faults.push(`cut: ${name(element)} shows ${element.clientWidth} of ${element.scrollWidth} px across: ${brief(element.textContent)}`);

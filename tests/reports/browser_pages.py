@@ -8,6 +8,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,9 +16,12 @@ from unittest import mock
 import pandas as pd
 import synthetic_results
 
+from reports import invariance_page
+from reports.comparison import CELLS, Comparison
+from reports.comparison import page as compared
 from reports.page import html
 from reports.schema import TABLES
-from reports.store import Results
+from reports.store import Results, checked
 
 HOSTILE = (
     """<script>alert("name")</script>""",
@@ -34,9 +38,15 @@ HOSTILE = (
 """What a name may hold: markup, quotes, templates, both directions, overrides, marks upon marks."""
 
 
+def page(results: Results) -> str:
+    """The page of these results."""
+    return html(checked(results))
+
+
+@cache
 def made_up() -> str:
     """The page of the made-up results."""
-    return html(synthetic_results.results())
+    return page(synthetic_results.results())
 
 
 def hostile(text: str) -> str:
@@ -114,6 +124,45 @@ def _not_a_number() -> Results:
         plain, scores=scores, budgets=plain.budgets[:0], histograms=plain.histograms[:0], maps=plain.maps[:0]
     )
 
+
+def comparison(text: Callable[[str], str] = str) -> str:
+    """The page that compares two results: each change once, and a figure that is missing."""
+    changes = zip(("worse", "improved", "changed bits only", "new", "gone", "equal"), "-+~xx=", strict=True)
+    rows = [
+        dict.fromkeys(CELLS, 1.5)
+        | {"mark": mark, "change": change, "case": text(f"case-{change}"), "mode": text("torch.cpu.threads1")}
+        | {
+            "output": "output",
+            "why": text("the root mean square error grew"),
+            "bits_equal": change == "equal",
+        }
+        | {"verdict_a": "rounding", "verdict_b": "semantics" if change == "worse" else "rounding"}
+        | {"evidence_a": "proved", "evidence_b": "proved", "ratio_ulp_rms": math.nan}
+        for change, mark in changes
+    ]
+    made = [(text("versions: torch"), text("1.0"), text("2.0"))]
+    return compared(Comparison(text("old"), text("new"), pd.DataFrame(rows), made, 3))
+
+
+def invariance(text: Callable[[str], str] = str) -> str:
+    """The page of what depends on a setting: modes that vary, that do not, and that failed."""
+    settings = json.dumps([text("batch of 1"), text("batch of 2")])
+    rows = [
+        {"case": text(f"case-{number}"), "mode": text(f"{framework}.cpu"), "framework": framework}
+        | {"device": "cpu", "factor": text(factor), "status": "asked", "reason": "", "settings": settings}
+        | {"groups": "[0, 1]" if number else "[0, 0]", "distinct": 1 + number, "elements": 100}
+        | {"elements_differing": 7 * number, "ulp_max_between": 3.0 * number, "equal_by": "[]"}
+        | {"ulp_of_largest_between": 1.5 * number, "cheapest": "", "seconds_ratio": None}
+        | {"call_seconds": None, "timed": ""}
+        for number in (0, 1)
+        for framework in ("torch", "tensorflow")
+        for factor in ("batch", "threads", "repeats")
+    ]
+    return invariance_page.page(pd.DataFrame(rows))
+
+
+OTHERS: dict[str, Callable[..., str]] = {"comparison": comparison, "invariance": invariance}
+"""Pages beside the report; each takes what is done to every text."""
 
 ODD: dict[str, tuple[Callable[[], Results], str]] = {
     "nothing": (_nothing, "nothing to judge"),

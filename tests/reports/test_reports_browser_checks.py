@@ -31,7 +31,7 @@ GRAVE = {
     "image-alt": '<img width="9" src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">',
     "scrollable-region-focusable": '<div style="overflow:auto;height:20px"><p>one</p><p>two</p></div>',
     "label": '<input type="text">',
-    "link-in-text-block": '<p>Some <a href="#x" style="color:#222;text-decoration:none">link</a> and more</p>',
+    "link-in-text-block": '<p>A <a href="#x" style="color:#222;text-decoration:none">link</a> and more</p>',
 }
 BEHIND = {
     "console error": "<script>console.error('a fault')</script>",
