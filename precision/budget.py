@@ -111,16 +111,20 @@ class Budget:
         error = self.error
         finite = np.isfinite(error) & (self.ulp > 0)
         finite &= np.all([np.isfinite(level.value) for level in self.levels], axis=0)
-        energy = _dot(error[finite], error[finite])
+        error, ulp = error[finite], self.ulp[finite]
+        energy = _dot(error, error)
         rows = []
-        for cause in CAUSES:
+        for number, cause in enumerate(CAUSES):
+            row = {"cause": cause, "evidence": self.evidence.get(cause, "none")}
+            if self.levels[number] is self.levels[number + 1]:  # nothing happened there
+                rows.append(row | {"share": 0.0, "rms_ulp": 0.0, "mean_ulp": 0.0, "abs_max": 0.0})
+                continue
             part = self.part(cause)[finite]
-            scaled = part / self.ulp[finite]
+            scaled = part / ulp
             rows.append(
-                {
-                    "cause": cause,
-                    "evidence": self.evidence.get(cause, "none"),
-                    "share": _dot(part, error[finite]) / energy if energy else 0.0,
+                row
+                | {
+                    "share": _dot(part, error) / energy if energy else 0.0,
                     "rms_ulp": math.sqrt(_dot(scaled, scaled) / scaled.size) if scaled.size else 0.0,
                     "mean_ulp": float(np.mean(scaled, dtype=np.longdouble)) if scaled.size else 0.0,
                     "abs_max": float(np.max(np.abs(part), initial=0.0)),
@@ -144,6 +148,7 @@ def budget(
     formula: Truth | None = None,
     replay: Float32 | None = None,
     worst: Float64 | None = None,
+    perfect: Float32 | None = None,
     meaning_evidence: str = "proved",
     rounding_evidence: str = "proved",
 ) -> Budget:
@@ -152,7 +157,7 @@ def budget(
     declared: the truth of the declared function; meant: of the function that was computed; rounded: of that
     on rounded operands; formula: of that and what another formula for it adds.  replay: the output by the
     revealed order, NaN where no order is known.  worst: a rigorous bound of what adding may do (of that
-    order, or of any).
+    order, or of any).  perfect: `declared` rounded to float32, where it is known already.
 
     The accumulation is proved where the replay gives every bit, else bounded where all of it lies within
     `worst`, else without evidence: then it is counted as unexplained.  Raises ValueError for shapes that
@@ -167,7 +172,8 @@ def budget(
         raise ValueError(
             f"truths, replay and output have one shape, got {sorted(shapes)}: check the declaration"
         )
-    perfect = last.round(np.float32)
+    if perfect is None or last is not declared:
+        perfect = last.round(np.float32)
     levels.append(Level.of_output(perfect))
     evidence = {"output rounding": "proved"}
     if meant is not None:

@@ -61,6 +61,11 @@ class Judge:
         known: Known = tried(self.limit, self.case)
         return known
 
+    @cached_property
+    def rounded(self) -> NDArray[np.float32]:
+        """The truth rounded to float32."""
+        return self.truth.round(np.float32)
+
     def tolerance(self) -> Tolerance | None:
         """What a comparison of two correct implementations can need; None where no bound is finite."""
         case = self.case
@@ -145,7 +150,7 @@ class Judge:
 
     def errors(self, output: Array) -> Errors:
         """The errors of an output; a float64 one is compared with the truth rounded to float64."""
-        found = errors(self.truth, output)
+        found = errors(self.truth, output, self.rounded)
         return found if output.dtype == np.float32 else replace(found, rounded=self.truth.round(np.float64))
 
     def search(self, name: str, output: Array) -> Meaning:

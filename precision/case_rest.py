@@ -109,6 +109,7 @@ class Rest:
             formula=formula,
             replay=None if match is None else match.replay,
             worst=worst,
+            perfect=self.judge.rounded,
         )
 
     def _left(self, output: Array, meaning: Meaning, match: OrderMatch | None) -> str:
@@ -178,7 +179,9 @@ class Rest:
 
     def not_finite(self, output: Array) -> str:
         """Where NaN or Inf stand in the place of finite numbers, in words; empty where none do."""
-        wild = ~np.isfinite(output) & np.isfinite(self.truth.round(np.float32))
+        if np.isfinite(output).all():
+            return ""
+        wild = ~np.isfinite(output) & np.isfinite(self.judge.rounded)
         if not wild.any():
             return ""
         first = [int(i) for i in np.argwhere(wild)[0]]

@@ -51,9 +51,13 @@ class Errors:
     """NaN or Inf on one side only, or differing."""
 
 
-def errors(truth: Truth, output: Float32) -> Errors:
-    """Return the element-wise errors of `output`, which has the truth's shape."""
-    rounded: Float32 = truth.round(np.float32)
+def errors(truth: Truth, output: Float32, rounded: Float32 | None = None) -> Errors:
+    """Return the element-wise errors of `output`, which has the truth's shape.
+
+    rounded: the truth rounded to float32, where it is known already.
+    """
+    if rounded is None:
+        rounded = truth.round(np.float32)
     counted = np.isfinite(output) & np.isfinite(rounded)
     same = (output == rounded) | (np.isnan(output) & np.isnan(rounded))
     with np.errstate(invalid="ignore", over="ignore"):
