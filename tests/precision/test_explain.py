@@ -212,6 +212,24 @@ def test_shapes_that_another_parameter_gives():
         explain(case, np.zeros((3, 3), np.float32))
 
 
+@pytest.mark.parametrize(
+    ("op", "params", "shape", "words"),
+    [
+        ("max_pool2d", {"kernel_size": 2}, (1, 3, 7, 7), "stride=1 gives that shape"),
+        ("avg_pool2d", {"kernel_size": 2, "stride": 2}, (1, 3, 5, 5), "padding=1 gives that shape"),
+        ("mean", {"dim": [2, 3]}, (1, 3, 1, 1), "keepdim=True gives that shape"),
+        ("sum", {"dim": 1}, (1, 3, 8), "dim=2 gives that shape"),
+        ("interpolate", {"scale_factor": 2, "mode": "nearest"}, (1, 3, 24, 24), "scale_factor=3 gives"),
+        ("relu", {}, (3, 8, 8), "the axis of the batch, of one sample, is missing"),
+    ],
+)
+def test_shapes_of_other_ops_name_the_parameter(op, params, shape, words):
+    x = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)
+    values = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    with pytest.raises(ValueError, match=words):
+        explain({"op": op, "params": params, "arrays": {"input": x}}, values)
+
+
 def test_pairs_and_tolerances_in_words(tmp_path, capsys):
     output = conv(layer())
     folder = write(tmp_path, layer(), {"torch": output, "tensorflow": output, "other": shifted()})
