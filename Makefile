@@ -29,6 +29,7 @@ bench: $(STAMP) browser
 	$(BIN)/python tests/benchmarks/bench_tensorcore.py -o out/bench/tensorcore.json
 	$(BIN)/python tests/benchmarks/bench_orders.py -o out/bench/orders.json
 	$(BIN)/python tests/benchmarks/bench_verdicts.py -o out/bench/verdicts.json
+	$(BIN)/python tests/benchmarks/bench_page.py -o out/bench/page.json
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

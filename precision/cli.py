@@ -149,11 +149,13 @@ def render(folder: Folder) -> int:
     _check_plots()
     from precision.results import captures_digest
     from reports import render as write_page
+    from reports.page import refuse
 
     try:
         results = load(folder / "results")
         invariance = load_invariance(folder / "results")
     except StoreError as error:
+        refuse(str(error), folder)
         raise UserError(str(error)) from None
     if (folder / "run.json").is_file() and results.run.get("captures") != captures_digest(folder):
         note = f"the captures in {folder} changed since they were scored; run `precision score {folder}`"

@@ -132,8 +132,8 @@ def _of_sums(
         return None
     whole = bool(match.known.all())
     proved = whole and match.differing == 0
-    trees = tuple((each.where, each.trees[0]) for each in match.found)
-    return OrderMatch(match.replay, proved, _words(match, output), trees=trees)
+    followed = tuple((each.where, each.trees[0]) for each in match.found)
+    return OrderMatch(match.replay, proved, _words(match, output), trees=followed)
 
 
 def _both(*sources: Callable[[Axes, bool], Any]) -> Callable[[Axes, bool], Any]:

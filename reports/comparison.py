@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,12 +15,11 @@ from markupsafe import Markup
 from rich.console import Console
 from rich.text import Text
 
-from reports import numbers
+from reports import assets, numbers
 from reports.invariance_page import environment
 from reports.schema import SchemaError
 from reports.tables import Cell, Head, Table
 
-_TEMPLATES = Path(__file__).parent / "templates"
 CHANGES = ("worse", "improved", "changed bits only", "new", "gone", "equal")
 CELLS = (
     "mark", "change", "case", "mode", "output", "why", "verdict_a", "verdict_b", "evidence_a", "evidence_b",
@@ -135,7 +133,9 @@ def page(found: Comparison) -> str:
             over=f"Comparison: {found.b} with {found.a}",
             fine=found.fine,
             sentence=found.sentence,
-            style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8").strip()),
+            style=assets.style(),
+            script=assets.script(),
+            script_hash=assets.script_hash(),
             body=Markup(body),
         )
     )

@@ -22,6 +22,7 @@ MOST_ROWS = 14
 """Rows of a histogram; the table beside it has the rest."""
 
 MOST_MAPS = 4
+MOST_SPREAD = 60
 _SIDE = 6
 _BINS = ["bin_left_ulp", "bin_right_ulp", "count"]
 
@@ -45,8 +46,11 @@ def exhibit(document: bytes, alt: str, caption: str, table: Table) -> Exhibit:
 
 
 def spread(found: Sequence[Line], frameworks: Mapping[str, str], titles: Mapping[str, str]) -> Exhibit | None:
-    """rms error of every distinct result.  None if none is measured."""
+    """rms error of every distinct result of the first `MOST_SPREAD` cases.  None if none is measured."""
     known = [line for line in found if line.row["error_scaled_ulp_rms"] is not None]
+    cases = list(dict.fromkeys(line.row["case"] for line in known))
+    first = set(cases[:MOST_SPREAD])
+    known = [line for line in known if line.row["case"] in first]
     if not known:
         return None
     shown = [
@@ -69,6 +73,8 @@ def spread(found: Sequence[Line], frameworks: Mapping[str, str], titles: Mapping
         "scale: what cancels in the data does not count against the arithmetic. The line at 0.5 is one "
         "rounding at that scale. Errors of 0 are drawn at the left end."
     )
+    if len(cases) > len(first):
+        caption += f" {len(first)} of {len(cases):,} cases."
     heads = (Head("case"), Head("modes with these bits"), Head("rms, ulp of Σ|terms|", True))
     rows = tuple(
         (

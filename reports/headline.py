@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from reports import numbers
-from reports.cells import CONCERN, LOST, Row, per_cell
+from reports.cells import CONCERN, LOST, Row, per_cell, records
 from reports.schema import EVIDENCE, VERDICTS
 
 
@@ -29,8 +31,12 @@ class Headline:
     numbers: tuple[Number, Number, Number, Number]
 
 
-def headline(rows: Sequence[Row]) -> Headline:
-    """Sum up all cells (rows of `cells.grid`); a figure over no cell is 'not measured'."""
+def headline(rows: Sequence[Row], budgets: pd.DataFrame | None = None) -> Headline:
+    """Sum up all cells (rows of `cells.grid`); a figure over no cell is 'not measured'.
+
+    budgets: the table of causes, for the share of the error that they explain; without it the third number
+    counts verdicts.
+    """
     cells = per_cell(rows)
     scored = [row for row in cells if row["verdict"] not in LOST]
     concern = [row for row in scored if row["verdict"] in CONCERN]
@@ -39,7 +45,7 @@ def headline(rows: Sequence[Row]) -> Headline:
     return Headline(
         sentence=_sentence(cells, scored, concern),
         fine=bool(scored) and not concern and not errors,
-        numbers=(_worst(outputs), _rounded(outputs), _judged(scored), _lost(cells)),
+        numbers=(_worst(outputs), _rounded(outputs), _explained(scored, budgets), _lost(cells)),
     )
 
 
@@ -107,6 +113,29 @@ def _rounded(scored: Sequence[Row]) -> Number:
     right = sum(row["share_correctly_rounded"] * row["elements"] for row in measured)
     detail = f"of {elements:,} elements in {numbers.times(len(measured), 'scored cell')}"
     return Number(numbers.share(right / elements), label, detail)
+
+
+def _explained(scored: Sequence[Row], budgets: pd.DataFrame | None) -> Number:
+    """Mean over the cells of the share of the error's energy that has a cause, and that of proved causes."""
+    shares: dict[tuple[str, str, str], tuple[list[float], list[float]]] = {}
+    for row in [] if budgets is None else records(budgets):
+        if row["share"]:  # a result without an error has nothing to explain
+            cell = shares.setdefault((row["case"], row["mode"], row["output"]), ([], []))
+            cell[0].append(row["share"] if row["cause"] == "unexplained" else 0.0)
+            cell[1].append(row["share"] if row["evidence"] == "proved" else 0.0)
+    every = [
+        found
+        for row in scored
+        if (found := shares.get((row["case"], row["mode"], row["output"]))) is not None
+    ]
+    counted = _judged(scored)
+    if not every:
+        return counted
+    explained = [1.0 - min(1.0, abs(sum(unexplained))) for unexplained, _ in every]
+    proved = [min(share, max(0.0, sum(parts))) for share, (_, parts) in zip(explained, every, strict=True)]
+    mean, sure = (sum(values) / len(values) for values in (explained, proved))
+    detail = f"{numbers.share(sure)} proved, over {numbers.times(len(every), 'cell')} with an error; "
+    return Number(numbers.share(mean), "of the error explained", detail + counted.detail)
 
 
 def _judged(scored: Sequence[Row]) -> Number:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from html import escape
+from itertools import accumulate
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +21,7 @@ from reports.tables import Cell, Head, Table
 _TEMPLATES = Path(__file__).parent / "templates"
 TITLE = "Determinism and invariance"
 _CELL, _LINE, _LEFT, _TOP = 118, 30, 260, 34
+_EM = 13
 WIDTH = 100
 _INK = "#24292f"  # a plot stands on light paper, also where the page is dark
 
@@ -75,18 +78,32 @@ def grid_svg(found: list[Summary]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
         f'height="{height}" role="img" aria-label="{escape(_words(found), quote=True)}" '
-        'font-family="system-ui, sans-serif" font-size="13">'
+        f'font-family="system-ui, sans-serif" font-size="{_EM}">'
     ]
     for column, factor in enumerate(factors):
         x = _LEFT + _CELL * column
-        parts.append(f'<text x="{x}" y="20" fill="{_INK}">{escape(numbers.visible(factor))}</text>')
+        parts.append(f'<text x="{x}" y="20" fill="{_INK}">{escape(_fitting(factor, _CELL - 8))}</text>')
     for line, mode in enumerate(modes):
         y = _TOP + _LINE * line
-        label = escape(numbers.visible(mode))
+        label = escape(_fitting(mode, _LEFT - 8))
         parts.append(f'<text x="0" y="{y + 17}" fill="{_INK}">{label}</text>')
         for column, factor in enumerate(factors):
             parts += _bar(_LEFT + _CELL * column, y, at.get((mode, factor)))
     return "\n".join([*parts, "</svg>"])
+
+
+def _fitting(name: str, room: float) -> str:
+    """A name that fits so many pixels, shortened in its middle; the table beside the figure has it whole."""
+    shown = numbers.visible(name)
+    wide = [
+        _EM if unicodedata.east_asian_width(each) in "WF" or each.isupper() else 0.6 * _EM for each in shown
+    ]
+    if sum(wide) <= room:
+        return shown
+    half = (room - _EM) / 2
+    head = sum(total <= half for total in accumulate(wide))
+    tail = sum(total <= half for total in accumulate(reversed(wide)))
+    return f"{shown[:head]}…{shown[len(shown) - tail :]}"
 
 
 def _bar(x: int, y: int, each: Summary | None) -> list[str]:

@@ -64,10 +64,12 @@ def share(value: float | None) -> str:
         return NOT_MEASURED
     if value in (0.0, 1.0):
         return f"{100 * value:.0f} %"
-    if 0 < value < 0.0005:
-        return "<0.1 %"
+    if 0 < abs(value) < 0.0005:
+        return "<0.1 %" if value > 0 else "-<0.1 %"
     if 0.9995 < value < 1:
         return ">99.9 %"
+    if 1 < value < 1.0005:
+        return ">100 %"
     return f"{100 * value:.1f} %"
 
 

@@ -12,7 +12,7 @@ from reports.cells import Line
 from reports.exhibits import CaseData, names_of
 from reports.tree_drawing import tree_svg
 
-MOST_DRAWINGS = 4
+MOST_DRAWINGS = 8
 """Different trees that are drawn in one case."""
 
 _MOST_BYTES = 24_000

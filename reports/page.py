@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from reports import (
+    assets,
     exhibits,
     gpu,
     heat,
@@ -27,10 +24,9 @@ from reports import (
 )
 from reports.cells import absent, grid, in_order, lines, worst_first
 from reports.headline import headline
+from reports.invariance_page import environment
 from reports.store import Results, checked, write
 from reports.summary import markdown, provenance
-
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(
@@ -51,25 +47,26 @@ def render(
     return [write(target / name, text.encode("utf-8")) for name, text in files.items()]
 
 
+def refuse(message: str, folder: str | os.PathLike[str]) -> Path | None:
+    """Write an `index.html` that says why these results give no report; None where a page stands already.
+
+    message: that of the `StoreError` for results of an older or a newer schema, or that are not whole.
+    """
+    target = Path(folder) / "index.html"
+    if target.exists() or not target.parent.is_dir():
+        return None
+    words = {"title": "No report", "over": "Precision report", "fine": False, "body": ""}
+    text = environment().get_template("small.html.j2")
+    sentence = f"These results give no report: {message}"
+    return write(target, text.render(**words, sentence=sentence, style=assets.style()).encode())
+
+
 def html(results: Results, invariance: pd.DataFrame | None = None) -> str:
     """The page as text.  Uses all tables; text in them is escaped wherever it is shown.
 
     invariance: the table of `reports.invariance`; `SchemaError` for one that breaks its columns.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        finalize=_finalize,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2").render(_context(results, invariance))
-
-
-def _finalize(value: Any) -> Any:
-    """What an expression shows: text made visible, then escaped by the environment."""
-    return numbers.visible(value) if type(value) is str else value
+    return environment().get_template("page.html.j2").render(_context(results, invariance))
 
 
 def _context(results: Results, invariance: pd.DataFrame | None) -> dict[str, Any]:
@@ -82,30 +79,30 @@ def _context(results: Results, invariance: pd.DataFrame | None) -> dict[str, Any
     titles = _titles(cases)
     frameworks = {mode["mode"]: mode["framework"] for mode in in_order(results.modes)}
     pairs = switches.switches(results, present)
-    style, script = _asset("style.css"), _asset("script.js")
     return {
         "title": results.run.get("title") or "Precision report",
         "run": results.run,
         "provenance": provenance(results.run),
-        "head": headline(cells),
+        "head": headline(cells, results.budgets),
         "away": away,
         "study": studies.overview(results),
         "study_rows": studies.study_rows(results),
         "heat_map": heat.heat_map(present, titles),
-        "paired": switch_exhibit.paired(pairs),
-        "changed": switches.change_table(pairs, titles),
+        "paired": switch_exhibit.paired(pairs, titles),
+        "switches": switches.summary_table(pairs),
         "spread": exhibits.spread(found, frameworks, titles),
         "growth": profile_exhibits.growth(found, cases, frameworks, titles),
-        "findings": tables.findings(worst_first(found), titles),
+        "findings": tables.findings(worst_first(found), titles, sections.drawn(cells)),
         "gpu": gpu.gpu(results, present),
         "invariance": "" if invariance is None else invariance_page.section(invariance),
         "agreement": sections.agreement(found, titles),
         "cases": sections.case_sections(results, gone),
+        "undrawn": max(0, len(cases) - sections.MOST_DRAWN),
         "modes": sections.mode_table(results),
         "signs": numbers.SIGNS,
-        "style": Markup(style),  # our own files, the only text that is not escaped
-        "script": Markup(script),
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        "style": assets.style(),
+        "script": assets.script(),
+        "script_hash": assets.script_hash(),
     }
 
 
@@ -116,7 +113,3 @@ def _titles(cases: list[dict[str, Any]]) -> dict[str, str]:
         case["case"]: title if titles.count(title) == 1 else f"{title} [{case['case']}]"
         for case, title in zip(cases, titles, strict=True)
     }
-
-
-def _asset(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8").strip()

@@ -2,7 +2,7 @@
 
 Uses matplotlib's object interface and a private set of parameters, so that nothing global changes
 and the same frame gives the same bytes.  ulp axes are log2 with a line at 0.5, the largest error
-of a correctly rounded result.  matplotlib and seaborn are imported here and in `budget_plot` only.
+of a correctly rounded result.  The other plots of the page take matplotlib from here.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ def histogram(frame: pd.DataFrame) -> Figure:
             if "expected" in part and part["expected"].notna().any():
                 likely, ends = _steps(part, limit, "expected")
                 scale = min(scale, 0.9 / (max(likely, default=0.0) or 1.0))
-                axes.stairs(base + scale * likely, ends, baseline=None, color=INK, linewidth=0.8)
+                axes.stairs(base + scale * likely, ends, baseline=None, color=INK, linewidth=0.9, zorder=3)
             axes.stairs(
                 base + scale * heights, edges, baseline=base, fill=True,
                 facecolor=to_rgba(colour, 0.55), edgecolor=colour, linewidth=0.9,

@@ -16,6 +16,9 @@ from reports.tables import Cell, Head, Table, output_label
 MOST_LINES = 6
 """Results in one picture; the table has them all."""
 
+MOST_MARKS = 400
+"""Results in the picture of terms: those farthest above √n."""
+
 MOST_BLOCKS = 16
 """Rows of the table along one axis: neighbouring blocks of channels are taken together."""
 
@@ -115,6 +118,7 @@ def growth(
             have.append((line, int(case["terms"]), size / U))
     if not have:
         return None
+    have = sorted(have, key=lambda each: -each[2] / math.sqrt(each[1]))[:MOST_MARKS]
     shown = pd.DataFrame(
         [
             {"terms": terms, "error": error, "framework": framework(line, frameworks)}
@@ -147,7 +151,7 @@ def growth(
                 for value in (error, error / math.sqrt(terms), error * U / gamma(terms))
             ),
         )
-        for line, terms, error in sorted(have, key=lambda each: -each[2] / math.sqrt(each[1]))
+        for line, terms, error in have
     )
     table = Table("Largest error against the number of terms, the worst over √n first", heads, rows)
     return exhibit(plots.svg(profile_plot.growth(shown)), alt, caption, table)

@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from reports import exhibits, numbers, order_exhibit, profile_exhibits, tables
 from reports.anchors import anchor, command
 from reports.cells import LOST, Line, Row, grid, in_order, lines, severity
@@ -69,29 +67,30 @@ class CaseSection:
     elements: Table
     missed: tuple[Missed, ...]
     command: str
-    whole: bool
+
+
+def drawn(rows: Sequence[Row]) -> set[str]:
+    """The cases that have a section: the worst ones (rows of `cells.grid`)."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["case"], []).append(row)
+    return set(sorted(groups, key=lambda case: min(map(severity, groups[case])))[:MOST_DRAWN])
 
 
 def case_sections(results: Results, away: Sequence[str]) -> list[CaseSection]:
-    """A section for each case, in the order of the suite; `away` are modes that ran nothing."""
+    """A section for each case that is `drawn`, in the order of the suite; `away` ran nothing."""
     frameworks = {mode["mode"]: mode["framework"] for mode in in_order(results.modes)}
-    rows: dict[str, list[Row]] = {}
-    for row in grid(results):
-        rows.setdefault(row["case"], []).append(row)
-    worst = sorted(rows, key=lambda case: min(map(severity, rows[case])))[:MOST_DRAWN]
-    tables_of = exhibits.by_case(results)
-    none: dict[str, dict[str, pd.DataFrame]] = {name: {} for name in tables_of}
+    every = grid(results)
+    chosen = drawn(every) or set(results.cases["case"][:MOST_DRAWN])
+    rows: dict[str, list[Row]] = {case: [] for case in chosen}
+    for row in every:
+        if row["case"] in chosen:
+            rows[row["case"]].append(row)
+    frames = exhibits.by_case(results)
     return [
-        _case(
-            results,
-            case,
-            rows.get(case["case"], []),
-            frameworks,
-            away,
-            CaseData(tables_of if case["case"] in worst else none, case["case"]),
-            case["case"] in worst,
-        )
+        _case(results, case, rows[case["case"]], frameworks, away, CaseData(frames, case["case"]))
         for case in in_order(results.cases)
+        if case["case"] in chosen
     ]
 
 
@@ -102,7 +101,6 @@ def _case(
     frameworks: Mapping[str, str],
     away: Sequence[str],
     data: CaseData,
-    whole: bool,
 ) -> CaseSection:
     found = lines(rows)
     shown = [line for line in found if line.verdict != "not run"]
@@ -119,16 +117,15 @@ def _case(
         judged=tables.judged(shown),
         differences=_differences(scored, data, rows),
         budget=exhibits.budget(scored, data, frameworks),
-        further=tables.further(shown if whole else ()),
+        further=tables.further(shown),
         histogram=exhibits.histogram(scored, data, frameworks),
         map=exhibits.error_map(scored, data, frameworks),
         profile=profile_exhibits.profile(scored, data, frameworks),
         orders=order_exhibit.orders(scored, data, frameworks),
         worst=_worst(worst, data),
-        elements=tables.worst_elements(scored if whole else ()),
+        elements=tables.worst_elements(scored),
         missed=_missed(found, away),
         command=command(str(results.run.get("suite", "default")), case["case"], mode),
-        whole=whole,
     )
 
 

@@ -24,7 +24,7 @@ def markdown(results: Results) -> str:
     away = absent(results, cells)
     gone = {mode for group in away for mode in group.modes}
     found = worst_first(lines(row for row in cells if row["mode"] not in gone))
-    head = headline(cells)
+    head = headline(cells, results.budgets)
     parts = [f"# {_escape(_title(results))}", f"**{_escape(head.sentence)}**"]
     parts.append("\n".join(f"- **{n.figure}** {n.label}: {_escape(n.detail)}" for n in head.numbers))
     if rows := rows_of(results):

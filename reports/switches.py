@@ -35,6 +35,13 @@ class Change:
     link: str
 
     @property
+    def size(self) -> float:
+        """How many times the error grew or shrank, as a logarithm; 0 where it is not known."""
+        if self.equal or self.ratio is None:
+            return 0.0
+        return math.inf if self.ratio == 0 or math.isinf(self.ratio) else abs(math.log(self.ratio))
+
+    @property
     def kind(self) -> str:
         """`equal bits`, `as good`, `better`, `worse`, or `unknown`."""
         if self.equal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from reports import numbers
@@ -156,16 +156,19 @@ def output_label(line: Line) -> str:
     return "" if name in ("", "output", None) else f"[{name}] "
 
 
-def findings(found: Sequence[Line], titles: Mapping[str, str]) -> Table:
-    """All lines, in the order given: the page's main table."""
+def findings(found: Sequence[Line], titles: Mapping[str, str], drawn: Container[str] | None = None) -> Table:
+    """All lines, in the order given: the page's main table.
+
+    drawn: the cases that have a section of their own (None: all); the rows of the others are their places.
+    """
     heads = (
         Head("case"), Head("modes with these bits"), Head("verdict"), Head("evidence"),
         *(Head(m.heading, True, m.meaning) for m in TELLING), Head("reason"),
     )  # fmt: skip
+    first: dict[str, Line] = {}
     rows = tuple(
         (
-            Cell(titles[line.row["case"]], link=_place(line)),
-            modes(line),
+            *_named(line, titles[line.row["case"]], drawn, first.setdefault(line.row["case"], line) is line),
             verdict(line),
             Cell(str(line.row["evidence"])),
             *(measured(line.row, m) if line.scored else Cell("", style="num") for m in TELLING),
@@ -174,6 +177,16 @@ def findings(found: Sequence[Line], titles: Mapping[str, str]) -> Table:
         for line in found
     )
     return Table("Every distinct result, worst first", heads, rows)
+
+
+def _named(line: Line, title: str, drawn: Container[str] | None, first: bool) -> tuple[Cell, Cell]:
+    """Case and modes of a line: links to its section, or the places that links lead to."""
+    case = line.row["case"]
+    if drawn is None or case in drawn:
+        return Cell(title, link=_place(line)), modes(line)
+    place = anchor("case", case)
+    named = Cell(title, places=((title, place),)) if first else Cell(title, link=place)
+    return named, placed_modes(line)
 
 
 def _place(line: Line) -> str:

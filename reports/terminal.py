@@ -48,7 +48,7 @@ def print_summary(results: Results, console: Console, rows: int = 40) -> None:
     gone = {mode for group in away for mode in group.modes}
     found = lines(row for row in cells if row["mode"] not in gone)
     kept = _telling(found, _plainest(results, gone), rows)
-    head = headline(cells)
+    head = headline(cells, results.budgets)
     _say(console, head.sentence, "bold" if head.fine else "bold red")
     console.print()
     for number in head.numbers:

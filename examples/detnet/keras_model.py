@@ -1,4 +1,4 @@
-"""DetNet in Keras, channels last (see `detnet_weights`)."""
+"""DetNet and IKNet in Keras, channels last (see `detnet_weights`)."""
 
 from __future__ import annotations
 

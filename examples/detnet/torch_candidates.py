@@ -6,7 +6,9 @@ so on; see `CANDIDATES`. The picture may be changed too: `detnet_weights.PICTURE
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import torch
 import torch_model
@@ -107,9 +109,14 @@ CANDIDATES: Mapping[str, Callable[[nn.Module], None]] = {
 
 def candidate(name: str, net: str = "detnet") -> nn.Module:
     """DetNet or IKNet with that one change."""
-    found = torch_model.detnet() if net == "detnet" else torch_model.iknet()
+    found = copy.deepcopy(_plain(net))
     CANDIDATES[name](found)
     return found
+
+
+@cache
+def _plain(net: str) -> nn.Module:
+    return torch_model.detnet() if net == "detnet" else torch_model.iknet()
 
 
 def _sums(net: nn.Module) -> list[nn.Module]:

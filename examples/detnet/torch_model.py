@@ -1,6 +1,11 @@
-"""DetNet in PyTorch, with the padding of TensorFlow's SAME (see `detnet_weights`)."""
+"""DetNet and IKNet in PyTorch, with the padding of TensorFlow's SAME (see `detnet_weights`).
+
+precision trace examples/detnet/torch_model.py examples/detnet/keras_model.py
+"""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import detnet_weights as shared
 import numpy as np
@@ -95,7 +100,7 @@ class IKNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = [shared.IK_INPUT] + [shared.IK_WIDTH] * shared.IK_DEPTH
-        self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.norm = nn.ModuleList(nn.BatchNorm1d(width, eps=shared.EPS) for width in widths[1:])
         self.act = nn.ModuleList(nn.Sigmoid() for _ in widths[1:])
         self.rotations = nn.Linear(shared.IK_WIDTH, 4 * shared.JOINTS)

@@ -136,7 +136,7 @@ def by_moments(x):
 
 
 def fused(x):
-    """The fused batch normalization of TensorFlow 1: its wrapper raises an eps below 1.001e-5 to that."""
+    """The fused batch normalization of TensorFlow 1, channels last, without scale and shift."""
     ones, zeros = tf.ones(x.shape[-1:], x.dtype), tf.zeros(x.shape[-1:], x.dtype)
     return tf.compat.v1.nn.fused_batch_norm(x, ones, zeros, epsilon=1e-5)[0]
 

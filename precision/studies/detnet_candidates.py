@@ -30,11 +30,11 @@ FIRST, LATER = 3.0, 5.0
 """Factors within which a figure is like the document's: after the first layer, and where trained weights have
 amplified what came before."""
 DIRECTION = 0.5
-VERSION = 2
+VERSION = 3
 """Of what is measured: another one makes kept figures stale."""
 
 CAUSES: Mapping[str, tuple[str, str]] = {
-    "tf32": ("operand rounding", "TF32 operands in the convolutions, ties away"),
+    "tf32": ("operand rounding", "TF32 operands, ties away"),
     "tf32, cut": ("operand rounding", "TF32 operands, cut off"),
     "float16": ("operand rounding", "float16 operands"),
     "bfloat16": ("operand rounding", "bfloat16 operands"),
@@ -52,7 +52,7 @@ OTHER_MODES = ("torch.cpu.bf16", "torch.cpu.no_mkldnn", "tensorflow.cpu.no_onedn
 
 @dataclass(frozen=True)
 class Tried:
-    """One candidate: how each stage, and the coordinates of the joints that stay, differ; joints that move."""
+    """One candidate: how each stage and the coordinates of the joints that stay differ; joints that move."""
 
     name: str
     stages: Mapping[str, Apart]
@@ -112,13 +112,13 @@ def tried(material: Material) -> dict[str, Tried]:
     """Every candidate, and the other modes that were asked for.  Raises `CannotRun` without torch."""
     mode = asked_modes(material, "torch")[0]
     key = {"mode": mode, "models": source_digest(), "version": VERSION}
-    _, notes = material.kept("candidates of the detnet study", key, lambda: ({}, _measured(mode)))
+    base, notes = material.kept("candidates of the detnet study", key, lambda: _measured(mode))
     for other in [name for name in OTHER_MODES if name in material.modes]:
         try:
             _, found = material.kept(
                 "a mode of the detnet study",
                 {**key, "other": other},
-                lambda other=other: ({}, _measured_mode(mode, other)),  # type: ignore[misc]
+                lambda other=other: ({}, {other: _measured_mode(base, other)}),  # type: ignore[misc]
             )
         except CannotRun:
             continue
@@ -133,7 +133,8 @@ def fitting(found: Mapping[str, Tried]) -> list[Tried]:
     return sorted(good, key=lambda each: abs(np.log(each.stages["conv1"].ratio / first)))
 
 
-def _measured(mode: str) -> dict[str, Any]:
+def _measured(mode: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """The outputs of the model as it is, by call, and the figures of every candidate."""
     calls, data = list(STAGE_CALLS.values()), shared()
     found: dict[str, Any] = {}
     with Passes(mode) as passes:
@@ -144,16 +145,15 @@ def _measured(mode: str) -> dict[str, Any]:
             else:
                 other = passes.changed(name, data.picture(), "detnet", calls)
             found[name] = _figures(base, other)
-    return found
+    return base, found
 
 
-def _measured_mode(mode: str, other: str) -> dict[str, Any]:
-    calls, picture = list(STAGE_CALLS.values()), shared().picture()
-    outputs = []
-    for each in (mode, other):
-        with Passes(each) as passes:
-            outputs.append(passes.own(each.partition(".")[0], picture, "detnet", calls))
-    return {other: _figures(*outputs)}
+def _measured_mode(base: Mapping[str, NDArray[Any]], mode: str) -> dict[str, Any]:
+    """The figures of another mode, either framework's."""
+    with Passes(mode) as passes:
+        calls = list(STAGE_CALLS.values())
+        other = passes.own(mode.partition(".")[0], shared().picture(), "detnet", calls)
+    return _figures(base, other)
 
 
 def _figures(base: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
@@ -193,7 +193,7 @@ class Turned:
 
 IK_CANDIDATES = ("tf32", "tf32, cut", "float16", "bfloat16", "weights float16", "weights 4 decimals",
                  "eps 1e-3", "variance")  # fmt: skip
-INHERITED, FLIPPED = "coordinates, joint 11 kept", "coordinates, joint 11 moved"
+INHERITED, MOVED = "coordinates, joint 11 kept", "coordinates, joint 11 moved"
 
 
 def turned_apart(name: str, words: str, cause: str, a: NDArray[Any], b: NDArray[Any]) -> Turned:
@@ -219,7 +219,7 @@ def turned(material: Material) -> list[Turned]:
     base = quaternions(arrays["as it is"])
     words = {
         INHERITED: "the document's two sets of coordinates as inputs, joint 11 of the first in both",
-        FLIPPED: "the document's two sets of coordinates as inputs",
+        MOVED: "the document's two sets of coordinates as inputs",
     }
     return [
         turned_apart(
@@ -229,8 +229,7 @@ def turned(material: Material) -> list[Turned]:
             base,
             quaternions(array),
         )
-        for name, array in arrays.items()
-        if name != "as it is"
+        for name, array in ((name, arrays[name]) for name in (*IK_CANDIDATES, INHERITED, MOVED))
     ]
 
 
@@ -244,6 +243,6 @@ def _rotations(mode: str) -> dict[str, NDArray[Any]]:
         found = {"as it is": passes.own("torch", given, "iknet", calls)["rotations"]}
         for name in IK_CANDIDATES:
             found[name] = passes.changed(name, given, "iknet", calls)["rotations"]
-        for name, xyz in ((INHERITED, kept), (FLIPPED, other)):
+        for name, xyz in ((INHERITED, kept), (MOVED, other)):
             found[name] = passes.own("torch", data.ik_input(xyz, data.rest()), "iknet", calls)["rotations"]
     return found

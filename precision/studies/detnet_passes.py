@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from precision.errors import CannotRun
+from precision.errors import CannotRun, UserError
 from precision.trace_process import TraceProcess
 
 Float32 = NDArray[np.float32]
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "detnet"
 FILES = {"torch": "torch_model.py", "tensorflow": "keras_model.py"}
+_CANDIDATES = "torch_candidates.py"
 STAGE_CALLS = {
     "conv1": "relu1",
     "block1": "block1.2.relu",
@@ -51,10 +52,12 @@ def shared() -> Any:
     return module
 
 
-def source_digest() -> str:
-    """SHA-256 of the models' files: what is kept of an experiment holds for these models."""
+def source_digest(candidates: bool = True) -> str:
+    """SHA-256 of the models' files, with the candidates' or without: what is kept holds for these files."""
     digest = hashlib.sha256()
     for path in sorted(FOLDER.glob("*.py")):
+        if path.name == _CANDIDATES and not candidates:
+            continue
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -74,7 +77,7 @@ def model_file(body: str) -> Iterator[Path]:
 class Passes:
     """`with Passes("torch.cpu") as passes: passes.run(path, {"in0": x}, ["relu1"])`.
 
-    Raises CannotRun where the mode cannot run here, UserError where a model does not run.
+    Raises CannotRun, with the reason, where the mode cannot run here or a model does not run.
     """
 
     def __init__(self, mode: str) -> None:
@@ -84,6 +87,9 @@ class Passes:
     def __enter__(self) -> Passes:
         try:
             self._process.ready()
+        except UserError as error:
+            self._process.close()
+            raise CannotRun(str(error)) from None
         except BaseException:
             self._process.close()
             raise
@@ -94,6 +100,12 @@ class Passes:
 
     def run(self, file: Path, given: Float32, calls: Sequence[str]) -> dict[str, Float32]:
         """The outputs of those calls, channels first; given: the input, channels first."""
+        try:
+            return self._run(file, given, calls)
+        except UserError as error:
+            raise CannotRun(str(error)) from None
+
+    def _run(self, file: Path, given: Float32, calls: Sequence[str]) -> dict[str, Float32]:
         self._process.ask({"do": "load", "file": str(file)})
         arrays = {"in0": np.ascontiguousarray(given)}
         head, _ = self._process.ask({"do": "describe", **_REQUEST}, arrays)

@@ -1,4 +1,4 @@
-"""What is read off DetNet's maps and IKNet's output: places, coordinates, rotations; and how two of them differ."""
+"""What is read off DetNet's maps and IKNet's output: places, coordinates, rotations; how two differ."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def places(heat: NDArray[Any]) -> Indices:
 
 
 def coordinates(locations: NDArray[Any], at: Indices) -> Float64:
-    """The location map (1, 3 joints, h, w), x y z of joint 0 first, read at places (joints, 2): (joints, 3)."""
+    """The location map (1, 3 joints, h, w), x y z of joint 0 first, read at places (joints, 2)."""
     joints = len(at)
     maps = locations.reshape(joints, 3, *locations.shape[2:])
     return np.asarray(maps[np.arange(joints), :, at[:, 0], at[:, 1]], np.float64)
@@ -41,13 +41,13 @@ def quaternions(raw: NDArray[Any]) -> Float64:
     """84 numbers as 21 unit quaternions (21, 4) with a first component that is not negative, in float64."""
     found = np.asarray(raw, np.float64).reshape(-1, 4)
     found = found / np.linalg.norm(found, axis=1, keepdims=True)
-    return np.where(found[:, :1] < 0, -found, found)
+    return np.asarray(np.where(found[:, :1] < 0, -found, found))
 
 
 def angles(a: Float64, b: Float64) -> Float64:
     """Degrees between the rotations of unit quaternions: 4 asin(|a - b| / 2), exact for small ones too."""
-    apart = np.linalg.norm(np.asarray(a) - np.asarray(b), axis=1)
-    return np.degrees(4.0 * np.arcsin(np.clip(apart / 2.0, 0.0, 1.0)))
+    length = np.linalg.norm(np.asarray(a) - np.asarray(b), axis=1)
+    return np.asarray(np.degrees(4.0 * np.arcsin(np.clip(length / 2.0, 0.0, 1.0))))
 
 
 @dataclass(frozen=True)

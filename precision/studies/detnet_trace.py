@@ -71,7 +71,9 @@ class Traced:
 def stage_of(layer: str) -> str:
     """The stage that a layer belongs to by its name; "" for what stands between stages."""
     first = layer.partition(".")[0]
-    return {"relu1": "conv1", "relu2": "squeeze", "heat": "hmap"}.get(first, first if first in STAGE_CALLS else "")
+    return {"relu1": "conv1", "relu2": "squeeze", "heat": "hmap"}.get(
+        first, first if first in STAGE_CALLS else ""
+    )
 
 
 def traced(material: Material, net: str) -> Traced:
@@ -80,7 +82,7 @@ def traced(material: Material, net: str) -> Traced:
     Raises `CannotRun` where a mode or the models are missing.
     """
     modes = {"a": asked_modes(material, "torch")[0], "b": asked_modes(material, "tensorflow")[0]}
-    key = {"net": net, "modes": modes, "models": source_digest(), "version": VERSION}
+    key = {"net": net, "modes": modes, "models": source_digest(candidates=False), "version": VERSION}
     arrays, notes = material.kept("a trace of the detnet study", key, lambda: _made(net, modes))
     between = {stage: Apart(**figures) for stage, figures in notes["between"].items()}
     return Traced(modes, notes["layers"], between, notes["unmatched"], arrays)
@@ -122,7 +124,7 @@ def told(found: Trace, net: str) -> tuple[dict[str, Float32], dict[str, Any]]:
 
 
 def growth(layers: Layers, side: str) -> tuple[float, str, float, float]:
-    """(largest own error, its layer, error inherited by the last layer, its total), relative to each output."""
+    """(largest own error, its layer, what the last layer inherits, its total error), over each output."""
     worst = max(layers, key=lambda row: row[f"own_relative_{side}"] or 0.0)
     last = layers[-1]
     return (
@@ -140,7 +142,7 @@ def growth_words(layers: Layers, modes: Mapping[str, str]) -> str:
         own, layer, inherited, _ = growth(layers, side)
         parts.append(
             f"{framework} ({modes[side]}): no layer adds more than {number(own)} of its output by itself "
-            f"({layer}), the last one hands on {number(inherited)} that it inherits"
+            f"({layer}), the last one inherits {number(inherited)}"
         )
     return "; ".join(parts)
 

@@ -101,7 +101,7 @@ class Material:
         return row
 
     def causes(self, case: str, mode: str) -> list[Row]:
-        """The rows of `reports.schema.BUDGETS`, by falling share; empty where the output is exact."""
+        """The rows of `reports.schema.BUDGETS`, by falling share; those of an exact output have none."""
         self.score(case, mode)
         found = [row for row in self._budgets if (row["case"], row["mode"]) == (case, mode)]
         return sorted(found, key=lambda row: -abs(row["share"] or 0.0))

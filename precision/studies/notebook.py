@@ -54,20 +54,17 @@ def _conv_even(material: Material, entry: Entry) -> Row:
     return entry.row_of(
         now=f"{min(own.values())} of {size} outputs differ between {torch[0]} (padding=1) and each of "
         f"{len(tensorflow)} tensorflow modes (SAME)" + missing_words(material, EVEN_PAD),
-        truth=f"with padding 1 the torch modes return the exact result: {'yes' if exact else 'no'}; SAME is "
-        f"another function here, whose exact result tensorflow returns, padding {other or 'not found'}",
+        truth=f"with padding 1 the torch modes return the exact result: {'yes' if exact else 'no'}; SAME "
+        f"is another function here, whose exact result tensorflow returns, padding {other or 'not found'}",
         cause=cause,
         evidence=evidence if other else "none",
         detail=f"TensorFlow's SAME pads {other} [top, bottom, left, right] where {declared} is declared: "
-        "stride 2 "
-        "on an even size leaves one pixel, which it puts at the bottom and right; the other way round, the "
-        "torch "
-        f"call padding=1 for a declared SAME is found as {turned[2] or 'nothing'}",
+        "stride 2 on an even size leaves one pixel, which it puts at the bottom and right; the other way "
+        f"round, the torch call padding=1 for a declared SAME is found as {turned[2] or 'nothing'}",
         mend=mend,
         recurs="yes" if differs != entry.figures["equal"] else "no",
-        why="that the outputs differ recurs; x and w were not printed, so the document's own numbers cannot "
-        "be "
-        "computed again",
+        why="that the outputs differ recurs; x and w were not printed, so the document's own numbers "
+        "cannot be computed again",
         figures=[
             figure("np.all(to_out == tf_out)", not differs, entry.figures["equal"], False),
             figure("outputs that differ", min(own.values()), differing, note=f"of {size}; of the printed 27"),
@@ -88,8 +85,8 @@ def _conv_odd(material: Material, entry: Entry) -> Row:
         + ("" if cause != "none" else ", and every mode is"),
         cause=cause,
         evidence=evidence,
-        detail="on 5×5 with stride 2 and a 3×3 kernel SAME needs two pixels, one on each side: the same as "
-        "padding=1",
+        detail="on 5×5 with stride 2 and a 3×3 kernel SAME needs two pixels, one on each side: the same "
+        "as padding=1",
         mend="",
         recurs="yes" if equal == entry.figures["equal"] else "no",
         why="exact arithmetic has one result",
@@ -123,18 +120,17 @@ def _leaky_relu(material: Material, entry: Entry) -> Row:
     fine = equal and not wrong and len(groups(signed)) == 1
     return entry.row_of(
         now=f"all {len(own)} calls return the same bits on the integers {low}..{high}: {equal}; on "
-        f"{wide.size} numbers of both signs {len(signed) - len(wrong)} of {len(signed)} return the correctly "
-        "rounded result",
+        f"{wide.size} numbers of both signs {len(signed) - len(wrong)} of {len(signed)} return the "
+        "correctly rounded result",
         truth=f"slope {kept!r}, the float32 next to {slope}, times x, rounded once",
         cause="none" if fine else "unexplained",
         evidence="proved" if fine else "none",
-        detail=("the notebook's data have no negative number, so its test cannot see the slope: with 0.01 in "
-                "place of 0.2 all calls give the same bits too; numbers of both signs settle it: "
+        detail=("the notebook's data have no negative number, so its test cannot see the slope: with 0.01 "
+                "in place of 0.2 all calls give the same bits too; numbers of both signs settle it: "
                 if blind else "")
         + (f"all give the same bits, on {int(np.sum(wide < 0))} negative numbers" if fine else listed(wrong)),
-        mend="compare on data of both signs; name the slope, whose default is 0.01 in F.leaky_relu and 0.2 "
-        "in "
-        "tf.nn.leaky_relu",
+        mend="compare on data of both signs; name the slope, whose default is 0.01 in F.leaky_relu and "
+        "0.2 in tf.nn.leaky_relu",
         recurs="yes" if equal == entry.figures["equal"] else "no",
         why="one product, rounded once, has one result",
         figures=[figure("all equal on the integers", equal, entry.figures["equal"], True),
@@ -173,16 +169,15 @@ def _null_class(material: Material, entry: Entry) -> Row:
     rounding = judged.fine and other.fine
     worst = max(float(max(each.scores["error_ulp_max"])) for each in (judged, other))
     return entry.row_of(
-        now=f"all printed digits come out in {len(shown['sigmoid'])} modes: {all(same.values())}; in float32 "
-        f"sigmoid(x) and the first column of softmax([x, 0]) differ in {min(off.values())} to "
+        now=f"all printed digits come out in {len(shown['sigmoid'])} modes: {all(same.values())}; in "
+        f"float32 sigmoid(x) and the first column of softmax([x, 0]) differ in {min(off.values())} to "
         f"{max(off.values())} of {many.size} logits",
-        truth=f"1/(1 + exp(-x)) = exp(x)/(exp(x) + exp(0)): the certified truths of both are one number for "
-        f"{identity} of {many.size} logits; softmax of one column is exactly 1",
+        truth="1/(1 + exp(-x)) = exp(x)/(exp(x) + exp(0)): the certified truths of both are one number "
+        f"for {identity} of {many.size} logits; softmax of one column is exactly 1",
         cause=("algorithm" if max(off.values()) else "none") if rounding else "unexplained",
         evidence=("bounded" if max(off.values()) else "proved") if rounding else "none",
         detail=f"two formulas of one function: each is within {number(worst)} ulp of the truth and within "
-        "the "
-        "bound of its own formula, so what differs is rounding"
+        "the bound of its own formula, so what differs is rounding"
         if rounding
         else f"{judged.verdict} and {other.verdict}",
         mend="",
@@ -222,14 +217,13 @@ def _cross_entropy(material: Material, entry: Entry) -> Row:
     fine = judged.verdict == "exact"
     excess = float(truth.residual) + (float(truth.value) - 50.0)
     return entry.row_of(
-        now=f"{listed(f'{value:g}' for value in dict.fromkeys(shown))} in {len(single)} modes in float32 and "
-        f"{len(doubles)} in float64",
+        now=f"{listed(f'{value:g}' for value in dict.fromkeys(shown))} in {len(single)} modes in float32 "
+        f"and {len(doubles)} in float64",
         truth=f"50 + {number(excess)}: log(1 + exp(-100)) is not 0, but far below the last place",
         cause="none" if fine else "unexplained",
         evidence="proved" if fine else "none",
         detail="both compute max(x, 0) - x y + log(1 + exp(-|x|)), which neither overflows nor loses the "
-        "small "
-        "term: every result is the correctly rounded truth"
+        "small term: every result is the correctly rounded truth"
         if fine
         else judged.verdict,
         mend="",
@@ -264,15 +258,14 @@ def _autodiff(material: Material, entry: Entry) -> Row:
     right = not wrong and all(value == entry.figures["gradient"] for value in gradient)
     return entry.row_of(
         now=f"x.grad is {listed(dict.fromkeys(f'{value:g}' for value in gradient))} in {len(answers)} "
-        "modes; torch "
-        f"keeps it for x alone: {same}; a tape of tensorflow returns all four",
+        f"modes; torch keeps it for x alone: {same}; a tape of tensorflow returns all four",
         truth=f"d/dx (3 (x + 2))² = 18 (x + 2) = {gradients[0]:g}; of the steps "
         f"{listed(f'{g:g}' for g in gradients)}",
         cause="none" if not wrong else "unexplained",
         evidence="proved" if not wrong else "none",
-        detail="every value and gradient is exact by the chain rule in fractions; None is no zero: autograd "
-        "fills "
-        ".grad of leaves alone, the inner gradients exist and are asked for by retain_grad() or autograd.grad"
+        detail="every value and gradient is exact by the chain rule in fractions; None is no zero: "
+        "autograd fills .grad of leaves alone, the inner gradients exist and are asked for by "
+        "retain_grad() or autograd.grad"
         if not wrong
         else f"{listed(wrong)} differ from the exact gradient",
         mend="",
@@ -303,17 +296,14 @@ def _deconvolution(material: Material, entry: Entry) -> Row:
     fine = cause == "none" and not wrong and leading(material, DOWN, material.modes_of(DOWN))[0] == "none"
     return entry.row_of(
         now=f"{' → '.join(map(str, sizes))} in {len(material.modes_of(UP))} modes; on the printed 9×9 and "
-        "5×5 "
-        f"{len(down) + len(up) - len(wrong)} of {len(down) + len(up)} calls return the exact result, "
+        f"5×5 {len(down) + len(up) - len(wrong)} of {len(down) + len(up)} calls return the exact result, "
         f"{x.shape[-1]} → {small.shape[-1]} → {large.shape[-1]}" + missing_words(material, UP),
         truth="sums of small integers: exact in every order",
         cause="none" if fine else cause if cause != "none" else "unexplained",
         evidence="proved" if fine else evidence if cause != "none" else "none",
         detail="19 and 20 both come down to 10, so the way back has to say which: output_padding=0 gives "
-        "2·10 - 1; "
-        f"Keras's Conv2DTranspose(padding='same') gives {keras[0]} for {small.shape[-1]} and with "
-        "output_padding=0 "
-        f"{keras[1]}, {'the same numbers' if keras[2] else 'other numbers'} as torch",
+        f"2·10 - 1; Keras's Conv2DTranspose(padding='same') gives {keras[0]} for {small.shape[-1]} and "
+        f"with output_padding=0 {keras[1]}, {'the same numbers' if keras[2] else 'other numbers'} as torch",
         mend="give output_padding in both frameworks, and compare numbers and not shapes alone",
         recurs="yes" if sizes == entry.figures["sizes"] else "no",
         why="shapes and sums of integers do not depend on rounding",

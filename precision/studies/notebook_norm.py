@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,7 +41,6 @@ def batch_norm(material: Material, entry: Entry) -> Row:
     weight = float(np.float32((low + high) / 2))
     scaled_arrays = {**arrays, "weight": np.full(_CHANNELS, weight)}
     scaled = results(ask(material, "torch", "batch_norm", params, scaled_arrays, backend=True))
-    again = {mode: int(np.sum(y[0, 0] == printed.astype(np.float32))) for mode, y in plain.items()}
     four = {
         mode: int(np.sum(np.round(y[0, 0].astype(np.float64), decimals) == smaller))
         for mode, y in scaled.items()
@@ -48,50 +49,54 @@ def batch_norm(material: Material, entry: Entry) -> Row:
     single = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
     truth = evaluate("batch_norm", single, params)
     off = float(np.max(np.abs(truth.error_ulp(plain_like(x, printed, truth.value))[0, 0])))
-    named = _named(single, eps, scaled)
-    proved = low <= high and not low <= 1 <= high and all(count == smaller.size for count in four.values())
+    printed_again = all(count == smaller.size for count in four.values())
+    same = low <= 1 <= high
+    proved = low <= high and not same and printed_again
+    story = "one weight of 1 fits both" if same else "no weight turns one into the other"
+    if proved:
+        story = (
+            f"one factor between {float(low):.6f} and {float(high):.6f} turns all {printed.size} "
+            "TensorFlow values into torch's printed digits, and no shift is needed: the affine weight of "
+            f"channel 0 was not 1. {_named(single, eps, scaled)}. That the layer drew it uniform from [0, "
+            "1), as torch did before 1.2, fits the line that the author prints before, and no digit "
+            "speaks against it: that part is consistent, not proved"
+        )
     ones = all(np.array_equal(y, np.ones(_CHANNELS)) for y in fresh.values())
-    torch = framework_results(plain, "torch")
-    first = next(iter(torch.values()))
-    top = float(np.max(first[0, 0]))
+    top = _top(plain, "torch")
     return entry.row_of(
-        now=f"with the weight 1 that a new layer has in both frameworks today ({'yes' if ones else 'no'}) "
-        "torch "
-        f"gives {top:.8g} where the document has {smaller.max()}, and each of {len(plain)} modes "
-        f"{min(again.values())} to {max(again.values())} of the {printed.size} values of the document's "
-        "TensorFlow "
-        f"to the last bit; with weight {weight:.6g} torch prints {min(four.values())} of the document's own "
-        f"{smaller.size} values",
+        now=f"a new layer has weight 1 in both frameworks today: {ones}; with it torch gives {top:.8g} "
+        f"where the document has {smaller.max()}, and all {len(plain)} modes are within "
+        f"{number(_steps(plain, printed))} float32 steps of the document's TensorFlow; with weight "
+        f"{weight:.6g} torch prints {min(four.values())} of the document's own {smaller.size} values",
         truth=f"the printed digits leave one input: sum {found.total}, sum of squares {found.squares} over "
         f"{found.count} integers, so mean {float(found.mean):g} and variance {float(found.variance):g} "
-        "(biased), "
-        f"eps {found.eps:g}; the exact values are within {number(off)} ulp of TensorFlow's",
-        cause="semantics" if proved else "unexplained",
-        evidence="proved" if proved else "none",
-        detail=f"one factor between {float(low):.6f} and {float(high):.6f} turns all {printed.size} "
-        "TensorFlow values "
-        "into torch's printed digits, and no shift is needed: the affine weight of channel 0 was not 1. "
-        f"{named}. "
-        "That the layer drew it uniform from [0, 1), as torch did before 1.2, fits the line that the author "
-        "prints "
-        "before, and no digit speaks against it: that part is consistent, not proved",
-        mend="set the weight: torch.nn.init.ones_(layer.weight); then both frameworks agree",
+        f"(biased), eps {found.eps:g}; the exact values are within {number(off)} ulp of TensorFlow's",
+        cause="semantics" if proved else "none" if same else "unexplained",
+        evidence="proved" if proved or same else "none",
+        detail=story,
+        mend="set the weight: torch.nn.init.ones_(layer.weight); then both frameworks agree"
+        if proved
+        else "",
         recurs="partly",
         why="TensorFlow's values come out again; torch's need the weight that was drawn then, which a new "
-        "layer "
-        "no longer draws",
+        "layer no longer draws",
         figures=[
-            figure("largest value, torch", top, float(smaller.max()), _largest(found)),
+            figure("largest value, torch", top, float(smaller.max()), found.value(3)),
             figure(
-                "largest value, tensorflow", _top(plain, "tensorflow"), float(printed.max()), _largest(found)
+                "largest value, tensorflow", _top(plain, "tensorflow"), float(printed.max()), found.value(3)
             ),
-            figure(
-                f"largest value, torch with weight {weight:.6g}", _top(scaled, "torch"), float(smaller.max())
-            ),
+            figure(f"the same, torch with weight {weight:.6g}", _top(scaled, "torch"), float(smaller.max())),
             figure("ratio torch / tensorflow", weight, float(smaller.max() / printed.max()), 1.0),
-            figure("weights of a new layer", listed(f"{y[0]:g}" for y in fresh.values()), None, None),
+            figure("weights of a new layer", listed(f"{y[0]:g}" for y in fresh.values())),
         ],
     )
+
+
+def _steps(outputs: Mapping[str, Float32], printed: Float64) -> float:
+    """Largest distance of the printed plane from the printed values, in float32 steps at the value."""
+    shown = printed.astype(np.float32)
+    step = np.spacing(np.abs(shown)).astype(np.float64)
+    return max(float(np.max(np.abs(y[0, 0].astype(np.float64) - shown) / step)) for y in outputs.values())
 
 
 def plain_like(x: Float32, printed: Float64, value: Float64) -> Float32:
@@ -125,10 +130,6 @@ def _named(arrays: dict[str, Float32], eps: float, outputs: dict[str, Float32]) 
     }
     found = listed(sorted(names)) if names else "no parameter"
     return f"Judged as a layer with weight 1, such an output is {judged.verdict}: {found}"
-
-
-def _largest(found: Solution) -> float:
-    return found.value(3)
 
 
 def _top(given: dict[str, Float32], framework: str) -> float:

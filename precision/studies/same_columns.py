@@ -3,8 +3,8 @@
 For y = f(x), rows independent, the gradient of sum_i y_i0:
     linear, y = x W^T         row 0 of W, for every row: no arithmetic at all
     softmax                   s_0 (delta_0j - s_j)
-    batch normalization       exactly 0 in column 0 and elsewhere: the normalized column sums to n times its bias,
-                              whatever x is
+    batch normalization       exactly 0 everywhere: the normalized column sums to n times its bias, whatever
+                              x is
 """
 
 from __future__ import annotations
@@ -52,19 +52,15 @@ def column_gradient(material: Material, entry: Entry) -> Row:
     fine = not wrong and not beyond
     return entry.row_of(
         now=f"behind a linear layer {len(plain) - len(wrong)} of {len(plain)} modes return the exact "
-        "gradient; behind "
-        f"softmax {distinct} different results of {len(soft)} modes, up to {number(max(ulp.values()))} ulp "
-        "off",
+        f"gradient; behind softmax {distinct} different results of {len(soft)} modes, up to "
+        f"{number(max(ulp.values()))} ulp off",
         truth="linear: the first row of the weight, for every row of logits; softmax: s₀(δ₀ⱼ - sⱼ), from "
-        "certified "
-        "probabilities",
+        "certified probabilities",
         cause=("algorithm" if distinct > 1 else "none") if fine else "unexplained",
         evidence="bounded" if fine else "none",
-        detail="both calls are the gradient of the sum of the column, and they agree in meaning: the exact "
-        "case "
-        f"is exact, the other uses at most {number(max(used.values()))} of the bound of softmax in float32 "
-        "and its "
-        "backward formula"
+        detail="both calls are the gradient of the sum of the column, and they agree in meaning: the "
+        f"exact case is exact, the other uses at most {number(max(used.values()))} of the bound of softmax "
+        "in float32 and its backward formula"
         if fine
         else f"not the gradient, or beyond its bound: {listed([*wrong, *beyond])}",
         mend="",
@@ -93,9 +89,9 @@ def softmax_column(logits: Single) -> tuple[Double, Double]:
     for i, (values, rests) in enumerate(zip(found.value, found.residual, strict=True)):
         s = [Fraction(float(a)) + Fraction(float(b)) for a, b in zip(values, rests, strict=True)]
         truth[i] = [float(s[0] * sum(s[1:]))] + [float(-s[0] * each) for each in s[1:]]
-    s = found.value
-    inner = np.abs((np.arange(s.shape[1]) == 0) - s[:, :1])
-    limit = 1.01 * (inner * errors + s * errors[:, :1] + 2 * _UNIT * s * inner) + 2.0**-149
+    value = found.value
+    inner = np.abs((np.arange(value.shape[1]) == 0) - value[:, :1])
+    limit = 1.01 * (inner * errors + value * errors[:, :1] + 2 * _UNIT * value * inner) + 2.0**-149
     return truth, limit
 
 
@@ -119,14 +115,13 @@ def column_gradient_norm(material: Material, entry: Entry) -> Row:
     fine = judged.fine and zero
     return entry.row_of(
         now=f"{distinct} different results of {len(found)} modes, none larger than {number(top)}",
-        truth=f"certified to be exactly zero: {zero}; a normalized column sums to n times its bias whatever "
-        "the "
-        "logits are",
+        truth=f"certified to be exactly zero: {zero}; a normalized column sums to n times its bias "
+        "whatever the logits are",
         cause=("accumulation" if top else "none") if fine else "unexplained",
         evidence="bounded" if fine else "none",
-        detail="all of what is seen is rounding, in both frameworks: a relative error, a cosine, or a sign "
-        "of such "
-        f"numbers says nothing; judged against zero with the bound of the formula they are {judged.verdict}"
+        detail="all of what is seen is rounding, in both frameworks: a relative error, a cosine, or a "
+        "sign of such numbers says nothing; judged against zero with the bound of the formula they are "
+        f"{judged.verdict}"
         if fine
         else judged.verdict,
         mend="compare such a gradient with the size of its terms, not with itself" if top else "",

@@ -1,8 +1,8 @@
 """Dropout: what can be compared between two frameworks that draw their own masks.
 
-The masks come from other generators, so no seed makes them equal.  What can be compared: whether a seed repeats
-itself, whether as many elements are kept as p says and the two masks are independent, and, on the elements that
-both keep, or with one mask handed in, what becomes of a kept element: x / (1 - p), in which roundings.
+The masks come from other generators, so no seed makes them equal.  What can be compared: whether a seed
+repeats itself, whether as many elements are kept as p says and the two masks are independent, and, with one
+mask handed in, what becomes of a kept element: x / (1 - p), in which roundings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from precision.inputs import Array
 from precision.studies.experiments import both, results
 from precision.studies.material import Material
 from precision.studies.row import Entry, Row, figure
-from precision.studies.telling import groups, listed, number
+from precision.studies.telling import groups, listed
 
 Single = NDArray[np.float32]
 
@@ -88,8 +88,7 @@ def dropout(material: Material, entry: Entry) -> Row:
         cause=("none" if one else "algorithm") if fine else "unexplained",
         evidence="proved" if fine else "none",
         detail="masks: not comparable element by element, other generators; counts and agreement fit "
-        "independent "
-        f"masks. Kept elements: each output is, bit for bit, {_words(names)}"
+        f"independent masks. Kept elements: each output is, bit for bit, {_words(names)}"
         if fine
         else f"not explained: {listed(odd) or listed(sorted(verdicts))}",
         mend="to compare networks set p = 0, or multiply by a mask of your own in both",
@@ -114,8 +113,9 @@ def _handed(
         return "nothing is known: no formula gives TensorFlow's bits"
     other = _scalings(p)[names[0]](x)
     count = int(np.sum(other[mask] != mine[mask]))
-    return "both scale to the same bits" if count == 0 else f"{count} of {int(mask.sum())} kept elements "
-    "differ"
+    if count:
+        return f"{count} of {int(mask.sum())} kept elements differ"
+    return "both scale to the same bits"
 
 
 def _words(names: Mapping[str, list[str]]) -> str:

@@ -77,14 +77,12 @@ def nesterov(material: Material, entry: Entry) -> Row:
     differ = any("from step" in each for each in parted)
     return entry.row_of(
         now=f"after {STEPS} steps of {SIZE} parameters the paths are at most {number(max(off.values()))} "
-        "from the exact "
-        f"one; in bits {listed(parted)}",
+        f"from the exact one; in bits {listed(parted)}",
         truth=f"the three rules are one path in exact arithmetic: {one} ({STEPS} steps in fractions)",
         cause=("algorithm" if differ else "none") if one and not unproved else "unexplained",
         evidence="proved" if one and not unproved else "none",
-        detail="Keras's buffer is -rate times that of the other two, and TF1 multiplies the rate into both "
-        "parts "
-        "of the step: other products, other roundings. Every bit of every step is given by: "
+        detail="Keras's buffer is -rate times that of the other two, and TF1 multiplies the rate into "
+        "both parts of the step: other products, other roundings. Every bit of every step is given by: "
         f"{'; '.join(ways)}"
         if not unproved
         else f"no evaluation that was tried gives the bits of {listed(unproved)}",
@@ -112,19 +110,16 @@ def nesterov_schedule(material: Material, entry: Entry) -> Row:
         now=f"each rule is within {number(max(own.values()))} of its own exact path and at least "
         f"{number(min(other.values()))} from the other",
         truth=f"two exact paths: they part at step {step}, the first with the new rate, and are up to "
-        f"{number(gap)} "
-        f"apart within {STEPS} steps",
+        f"{number(gap)} apart within {STEPS} steps",
         cause="semantics" if settled else "unexplained",
         evidence="proved" if settled else "none",
         detail="keras.optimizers.SGD stores momentum·buffer - rate·gradient: the old rate stays in the "
-        "buffer and "
-        "decays with it; torch and tf.train.MomentumOptimizer store gradients and multiply by the rate of "
-        "the "
-        "step. Every bit of every step is replayed by each rule's own formula"
+        "buffer and decays with it; torch and tf.train.MomentumOptimizer store gradients and multiply by "
+        "the rate of the step. Every bit of every step is replayed by each rule's own formula"
         if settled
         else "not every path is replayed, or a path is not nearest to its own rule",
-        mend="scale Keras's buffer by new rate / old rate when the rate changes, or compare with a constant "
-        "rate",
+        mend="scale Keras's buffer by new rate / old rate when the rate changes, or compare with a "
+        "constant rate",
         recurs="no" if settled else "yes",
         why="the document pairs the optimizers without a schedule; with one, Keras's rule is no longer "
         "theirs",

@@ -49,18 +49,15 @@ def batch_norm(material: Material, entry: Entry) -> Row:
     fine = judged.fine and layer not in ("semantics", "data", "unexplained")
     return entry.row_of(
         now=f"{distinct} different results of {len(found)} modes, at most {number(worst)} ulp from the "
-        "truth; the sum "
-        f"of squares is {number(min(own.values()), 9)} to {number(max(own.values()), 9)}; the layer on "
-        "8×64×28×28 "
+        f"truth; the sum of squares is {number(min(own.values()), 9)} to {number(max(own.values()), 9)}; "
+        "the layer on 8×64×28×28 "
         f"is {layer} in all modes" + missing_words(material, _CASE),
         truth=f"sum of squares {number(squares, 12)}: n v / (v + eps), which is {x.size} but for eps",
         cause=("algorithm" if distinct > 1 else "none") if fine else "unexplained",
         evidence="bounded" if fine else "none",
-        detail="with equal eps both layers are one function in training: affine=False is a weight of 1 and "
-        "a bias of "
-        "0, and the running statistics are not used; what is left is rounding of other formulas for the "
-        "mean and "
-        f"the variance (large layer: {layer}, {evidence})"
+        detail="with equal eps both layers are one function in training: affine=False is a weight of 1 "
+        "and a bias of 0, and the running statistics are not used; what is left is rounding of other "
+        f"formulas for the mean and the variance (large layer: {layer}, {evidence})"
         if fine
         else f"{judged.verdict}, {layer}",
         mend="name eps in both: it is 1e-5 in torch and 1e-3 in Keras unless given",
@@ -105,29 +102,28 @@ def batch_norm_statistics(material: Material, entry: Entry) -> Row:
     left = {key: float(np.max(np.abs(next(iter(mended.values()))[key] - found[keras][key]))) for key in gap}
     ratio = x.size // x.shape[1]
     same = set(named[torch]) & set(named[keras])
-    settled = not unnamed and not same
+    alone = all(len(names) == 1 for names in named.values())
+    agree = bool(same) and not unnamed
+    settled = not unnamed and not same and alone
     return entry.row_of(
         now=f"with momentum={MOMENTUM:g} in both, after one batch the running means are "
-        f"{number(gap['running_mean'])} and "
-        f"the running variances {number(gap['running_var'])} apart, the outputs of inference "
-        f"{number(gap['inference'])}",
+        f"{number(gap['running_mean'])} and the running variances {number(gap['running_var'])} apart, the "
+        f"outputs of inference {number(gap['inference'])}",
         truth="conventions that give the statistics: "
         f"{'; '.join(f'{m}: {listed(n)}' for m, n in named.items())}",
-        cause="semantics" if settled else "none" if same and not unnamed else "unexplained",
-        evidence="proved" if settled else "bounded" if same and not unnamed else "none",
+        cause="semantics" if settled else "none" if agree else "unexplained",
+        evidence="proved" if settled else "bounded" if agree else "none",
         detail="momentum: torch weighs the new batch by it, Keras by 1 minus it. With "
-        f"momentum={1 - MOMENTUM:g} in torch the "
-        f"means agree to {number(left['running_mean'])}, and the variances are "
-        f"{number(left['running_var'])} apart: torch "
-        f"divides by n - 1 (n = {ratio} here) and stores that, Keras by n. Each statistic is within "
-        f"{_NEAR:g} ulp of "
-        "the certified one of its own convention and of no other"
+        f"momentum={1 - MOMENTUM:g} in torch the means agree to {number(left['running_mean'])}, and the "
+        f"variances are {number(left['running_var'])} apart: torch divides by n - 1 (n = {ratio} here) and "
+        f"stores that, Keras by n. Each statistic is within {_NEAR:g} ulp of the certified one of its own "
+        "convention and of no other"
         if settled
         else f"not named: {listed(unnamed)}"
         if unnamed
-        else "one convention in both",
-        mend="momentum = 1 - MOMENTUM in torch; scale a converted running variance by n / (n - 1), or accept "
-        "that it differs for small batches",
+        else ("one convention in both" if same else "several conventions give the same statistics"),
+        mend="momentum = 1 - MOMENTUM in torch; scale a converted running variance by n / (n - 1), or "
+        "accept that it differs for small batches",
         recurs="no" if settled else "yes",
         why="the document gives both layers one MOMENTUM, which is right for the outputs of training alone",
         figures=[

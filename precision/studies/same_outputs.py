@@ -50,19 +50,17 @@ def _deterministic(material: Material, entry: Entry) -> Row:
     works = all(on.values()) and steady
     return entry.row_of(
         now="both are there and read back as set "
-        f"({', '.join(f'{_SWITCHES[f]}={on[f]}' for f in sorted(on))}); "
-        f"{'; '.join(told)}; two calls of each deterministic cell gave the same bits: {steady}",
+        f"({', '.join(f'{_SWITCHES[f]}={on[f]}' for f in sorted(on))}); {'; '.join(told)}; two calls of "
+        f"each deterministic cell gave the same bits: {steady}",
         truth="a deterministic mode repeats its own bits; it need not have those of another mode, and "
-        "neither "
-        "framework promises the other's",
+        "neither framework promises the other's",
         cause="none" if works else "unexplained",
         evidence="consistent" if works else "none",
         detail="the switches forbid kernels whose order is free (atomic additions on a GPU); they change "
-        "the bits "
-        f"of {changed} of {asked} cells here. Two equal calls are no proof of a third",
-        mend="torch.use_deterministic_algorithms(True) (which also sets what cudnn.deterministic does) with "
-        "CUBLAS_WORKSPACE_CONFIG=:4096:8 on a GPU; tf.config.experimental.enable_op_determinism() with a "
-        "seed",
+        f"the bits of {changed} of {asked} cells here. Two equal calls are no proof of a third",
+        mend="torch.use_deterministic_algorithms(True) (which also sets what cudnn.deterministic does) "
+        "with CUBLAS_WORKSPACE_CONFIG=:4096:8 on a GPU; tf.config.experimental.enable_op_determinism() "
+        "with a seed",
         recurs="no" if on["tensorflow"] else "yes",
         why="TensorFlow has had enable_op_determinism since 2.8; in 2019 there was only an environment "
         "variable",

@@ -46,18 +46,16 @@ def errors_of(models: Models, x: Any, outputs: tuple[Any, Any]) -> dict[str, flo
     }
 
 
-def rounded(entry: Entry, found: Notes, trace: Notes, what: str, extra: str = "") -> Row:
+def rounded(entry: Entry, found: Notes, trace: Notes, what: str, extra: str, evidence: str) -> Row:
     """A row of a network whose two ports differ by rounding alone."""
     exact, fine = found["exact"], found["exact"]["between"] < 1e-9 and trace["fine"]
     errors = " and ".join(f"{number(value)} in {name}" for name, value in exact["errors"].items())
-    detail = (
-        f"mean errors, relative to the output: {errors}; {trace['words']}; {trace['growth']}{extra}"
-    )
+    detail = f"mean errors, relative to the output: {errors}; {trace['words']}; {trace['growth']}{extra}"
     return entry.row_of(
         now=seen(found),
         truth=f"{what}: the two frameworks agree to {number(exact['between'])}",
         cause="accumulation" if fine else "unexplained",
-        evidence=("consistent" if extra else "bounded") if fine else "none",
+        evidence=evidence if fine else "none",
         detail=detail,
         mend="" if fine else "look at the first difference of the trace",
         recurs="partly",
@@ -91,10 +89,13 @@ def up(models: Models, entry: Entry) -> Row:
         for size, errors in found["by size"].items()
     )
     extra = (
-        f". Mean errors by the size of the batch: {grown}. Of all that a block computes the statistics alone sum over "
+        f". Mean errors by the size of the batch: {grown}. Of all that a block computes the statistics "
+        "alone sum over "
         f"the batch (up to {SHAPE[0] * 64 * 64:,} numbers a channel), so what grows with it is theirs"
     )
-    return rounded(entry, found, trace, f"the same block in float64; on {AGREED} samples twice", extra)
+    return rounded(
+        entry, found, trace, f"the same block in float64; on {AGREED} samples twice", extra, "consistent"
+    )
 
 
 def down(models: Models, entry: Entry) -> Row:
@@ -116,8 +117,10 @@ def down(models: Models, entry: Entry) -> Row:
     table = [_line(name, each, found, entry) for name, each in found["table"].items()]
     told = "; ".join(f"{name} (within {number(misfit)} standard deviations)" for misfit, name in fits)
     detail = (
-        f"of {len(found['table'])} candidates the document's four figures are fitted by: {told or 'none'}. What they "
-        "share is that a sample's own statistics stand where TensorFlow takes the batch's; the figures cannot tell "
+        f"of {len(found['table'])} candidates the document's four figures are fitted by: "
+        f"{told or 'none'}. What they "
+        "share is that a sample's own statistics stand where TensorFlow takes the batch's; the figures "
+        "cannot tell "
         "them apart, for behind equal weights all channels are one. "
         "TensorFlow's code takes each sample's own statistics only where a layer's name says "
         "Discriminator, and this "
@@ -162,7 +165,7 @@ def _why(found: Notes, entry: Entry) -> str:
     now, there = found["float64"]["diff.mean"], float(entry.figures["diff.mean"])
     if now > 3.0 * there:
         return (
-            f"no difference of meaning, as there; but today's is {number(now / there)} times larger, as TensorFlow's "
-            "batch statistics are added in another order (row BatchNorm)"
+            f"no difference of meaning, as there; but today's is {number(now / there)} times larger, as the "
+            "means and variances of a batch are long float32 sums in TensorFlow"
         )
     return "the size recurs, the digits do not: another seed, and libraries that add in other orders"

@@ -7,6 +7,7 @@ told from what does not by the spread of those columns over draws of the input.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -120,7 +121,7 @@ def spread(draws: Sequence[Figures]) -> dict[str, tuple[float, float]]:
 def misfit(draws: Sequence[Figures], printed: Mapping[str, Any]) -> float:
     """The largest distance of the document from the mean over draws, in standard deviations of one draw."""
     wanted = quantities(printed)
+    room = math.sqrt(1.0 + 1.0 / len(draws))
     return max(
-        abs(wanted[name] - mean) / (deviation * (1.0 + 1.0 / len(draws)) ** 0.5)
-        for name, (mean, deviation) in spread(draws).items()
+        abs(wanted[name] - mean) / (deviation * room) for name, (mean, deviation) in spread(draws).items()
     )

@@ -40,6 +40,9 @@ def properly(one: Numbers, other: Numbers) -> dict[str, float]:
     roundoff", 2006, section 12), which does not cancel for small angles; distance = 2 sin^2(angle / 2), never
     below zero.
     """
+    if np.array_equal(one, other):
+        size = float(np.mean(np.abs(one), dtype=np.float64))
+        return {**dict(zip(COLUMNS, (size, size, 0.0, 0.0), strict=True)), "angle": 0.0}
     a, b = (np.asarray(each, np.float64).reshape(-1) for each in (one, other))
     left, right = (float(np.linalg.norm(each)) for each in (a, b))
     if left == 0.0 or right == 0.0:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import reference
 from precision.studies.row import Entry, Row, figure
-from precision.studies.telling import number
+from precision.studies.telling import leading, number
 from precision.studies.wgan_figures import columns, figures_of, seen
 from precision.studies.wgan_live import Models, Notes, uniform
 from precision.suites.wgan import CONV
@@ -115,7 +115,9 @@ def conv2d(models: Models, entry: Entry) -> Row:
     alike = "; ".join(sorted({f"{row['verdict']} ({row['evidence']})" for row in verdicts}))
     scored = f"; scored on 16 samples in {len(verdicts)} modes: {alike}, at most "
     f"{number(worst['error_ulp_max'])} ulp"
-    return _summed(entry, found, "conv2d 3×3 over 12 channels", 12 * 9, scored)
+    shown = [models.mode(framework) for framework in ("torch", "tensorflow")]
+    judged = leading(material, CONV, shown)
+    return _summed(entry, found, "conv2d 3×3 over 12 channels", 12 * 9, scored, judged)
 
 
 def conv_mean_pool(models: Models, entry: Entry) -> Row:
@@ -184,7 +186,14 @@ def _measured(models: Models, what: str, equivalent: Equivalent, terms: int) -> 
     return models.figures(what, make, shape=SHAPE)
 
 
-def _summed(entry: Entry, found: Notes, equal: str, terms: int, scored: str = "") -> Row:
+def _summed(
+    entry: Entry,
+    found: Notes,
+    equal: str,
+    terms: int,
+    scored: str = "",
+    judged: tuple[str, str] = ("accumulation", "bounded"),
+) -> Row:
     fine = max(found["share"].values()) <= 1.0
     errors = ", ".join(
         f"{number(found['rms'][name])} ulp rms and {number(found['max'][name])} at most in {name}"
@@ -202,8 +211,8 @@ def _summed(entry: Entry, found: Notes, equal: str, terms: int, scored: str = ""
     return entry.row_of(
         now=seen(found),
         truth=f"certified for all {SHAPE[0]} samples; mean of the absolute values {found['mean']:.9g}",
-        cause="accumulation" if fine else "unexplained",
-        evidence="bounded" if fine else "none",
+        cause=judged[0] if fine else "unexplained",
+        evidence=judged[1] if fine else "none",
         detail=detail,
         mend="" if fine else "look at this layer with precision explain",
         recurs="partly",

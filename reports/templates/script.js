@@ -61,7 +61,18 @@
     pager.firstElementChild.addEventListener("click", () => { first = Math.max(0, first - PAGE); show(); });
     pager.lastElementChild.addEventListener("click", () => { first += PAGE; show(); });
     filter.closest(".controls").hidden = false;
+    // A place in a row of another page is looked for before it is shown.
+    const go = () => {
+      const row = document.getElementById(location.hash.slice(1))?.closest("#found tbody tr");
+      if (!row || !row.hidden) return;
+      filter.value = "";
+      first = Math.floor(Array.from(body.rows).indexOf(row) / PAGE) * PAGE;
+      show();
+      row.scrollIntoView();
+    };
+    addEventListener("hashchange", go);
     show();
+    go();
   }
   for (const table of document.querySelectorAll("table[data-sortable]")) {
     sortable(table, table === found ? () => show() : () => {});

@@ -56,7 +56,8 @@ def test_the_distance_is_that_of_high_precision(seed: int, scale: float, mixed: 
         wanted = float(1 - dot(u, v) / mpmath.sqrt(dot(u, u) * dot(v, v)))
     found = wgan_figures.properly(a, b)["cosine distance"]
     assert found >= 0.0
-    assert found == pytest.approx(wanted, rel=1e-9, abs=1e-30)
+    # The angle is right to a few 2^-53, so the distance to that times twice the angle.
+    assert found == pytest.approx(wanted, rel=1e-13, abs=2e-15 * (2.0 * wanted) ** 0.5)
 
 
 def test_a_distance_in_float32_comes_out_below_zero() -> None:
@@ -149,8 +150,9 @@ def test_pooling_and_convolution_are_one_convolution(monkeypatch: pytest.MonkeyP
         image, spread, params = equivalent(x)
         found = conv2d(image, spread, **params).value
         np.testing.assert_allclose(found, wanted[what], rtol=1e-13)
-        shifted = conv2d(image, np.roll(spread, 1, axis=2), **params).value
-        assert not np.allclose(shifted, wanted[what], rtol=1e-3)
+        spread[..., 0, 0] = 0.0
+        shifted = conv2d(image, spread, **params).value
+        assert not np.allclose(shifted, wanted[what], rtol=1e-4)
     with pytest.raises(ValueError, match="exact in float32"):
         wgan_layers._kernel(np.full((3, 3), 1 / 3))
 
@@ -221,7 +223,7 @@ def named(found: Any, layer: str) -> tuple[str, str, str]:
 
 def test_variants_planted_in_the_generator_are_named(tmp_path: Path) -> None:
     file = planted(tmp_path, "torch", "model", {name: change for name, (change, _, _) in PLANTS.items()})
-    found = trace(EXAMPLES / "torch_model.py", file, mode_b="torch.cpu")
+    found = trace(EXAMPLES / "torch_model.py", file, input=uniform(11, 2, 128), mode_b="torch.cpu")
     for _, layer, parameter in PLANTS.values():
         verdict, told_parameter, evidence = named(found, layer)
         assert (verdict, evidence) == ("semantics", "proved"), layer
@@ -241,7 +243,7 @@ def test_variants_planted_in_the_block_are_named(tmp_path: Path) -> None:
     assert named(found, "norm2") == ("semantics", "normalization", "proved")
     assert named(found, "resample_shortcut")[0] == "semantics"
     assert named(found, "norm1")[0] in ("exact", "rounding")
-    notes = told(found, EXAMPLES / "torch_block.py")
+    notes = told(found, 4)
     assert not notes["fine"]
     assert [each["layer_a"] for each in notes["differing"]] == ["resample_shortcut", "norm2"]
 
@@ -290,7 +292,9 @@ def test_the_ports_compute_one_function_and_gradients_are_exact(tmp_path: Path) 
             )
             groups = of_samples(x)
             wanted = groups.gradient(1e-5, **formula).reshape(x.shape)
-            np.testing.assert_allclose(found["gradient"], wanted, rtol=1e-8, atol=1e-20, err_msg=name)
+            # The terms of autograd's sum are ten thousand times the sum: so are 2^-53 of them.
+            room = 1e-11 * float(np.abs(wanted).max())
+            np.testing.assert_allclose(found["gradient"], wanted, rtol=1e-9, atol=room, err_msg=name)
             value = groups.normalized(1e-5, **formula).reshape(x.shape)
             np.testing.assert_allclose(found["output"], value, rtol=1e-10, atol=1e-13)
 

@@ -17,6 +17,9 @@ SLACK = 2.0
 AXE = "66a8aaa95a8b044a7fd74a5435873bf04ff65a1ca75567c921b7509742085a14"
 """SHA-256 of axe.min.js in npm's axe-core 4.12.1, which the wheel repeats (with a line end after it)."""
 
+LIST = "section:has(input[type='search']) table[data-sortable]"
+"""The list of results: what can be searched."""
+
 GRAVE = ("serious", "critical")
 
 _SCREEN = """(need) => need.flatMap(([what, selector, count]) => {
@@ -60,6 +63,7 @@ def first_screen(page: Page) -> list[str]:
 
 def accessibility(page: Page, only: str | None = None) -> list[str]:
     """What axe-core holds to be serious or critical, a line an element; of one rule only, if named."""
+    layout(page)  # lays out what has not been scrolled to
     if not page.evaluate("typeof axe === 'object'"):
         page.evaluate(axe())
     options: dict[str, Any] = {"resultTypes": ["violations"]}

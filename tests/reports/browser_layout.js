@@ -4,6 +4,9 @@
 // function of the largest number of pixels that is let pass (rounding of glyph boxes).
 (slack) => {
   const faults = [];
+  // What the browser leaves undone until it is scrolled to has no boxes yet.
+  for (const element of document.querySelectorAll("*"))
+    if (getComputedStyle(element).contentVisibility === "auto") element.style.contentVisibility = "visible";
   const root = document.scrollingElement;
   const width = root.clientWidth;
   const brief = (text) => JSON.stringify(text.trim().replace(/\s+/g, " ").slice(0, 60));

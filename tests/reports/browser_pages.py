@@ -20,7 +20,7 @@ from reports import invariance_page
 from reports.comparison import CELLS, Comparison
 from reports.comparison import page as compared
 from reports.page import html
-from reports.schema import TABLES
+from reports.schema import OPTIONAL, TABLES
 from reports.store import Results, checked
 
 HOSTILE = (
@@ -38,15 +38,34 @@ HOSTILE = (
 """What a name may hold: markup, quotes, templates, both directions, overrides, marks upon marks."""
 
 
-def page(results: Results) -> str:
+def page(results: Results, invariance: pd.DataFrame | None = None) -> str:
     """The page of these results."""
-    return html(checked(results))
+    return html(checked(results), invariance)
+
+
+ALL = {**TABLES, **OPTIONAL}
+PICTURES = ("budgets", "histograms", "maps", "profiles", "orders", "expected")
+"""Tables of which only pictures, and the data beside them, are made."""
+
+
+def some() -> Results:
+    """Four of the made-up cases, which have every verdict but `exact`, and a row of a study."""
+    with mock.patch.object(synthetic_results, "CASES", synthetic_results.CASES[1:5]):
+        found = synthetic_results.results()
+    return dataclasses.replace(found, studies=synthetic_results.frame("studies", [_study()]))
+
+
+def _study() -> dict[str, Any]:
+    figures = [{"name": "largest difference", "document": "0.5", "now": "0.25", "truth": "0", "note": "half"}]
+    words = {column.name: f"the {column.name} in a few words" for column in OPTIONAL["studies"]}
+    fixed = {"order": 1, "cause": "accumulation", "evidence": "proved", "recurs": "partly"}
+    return words | fixed | {"figures": json.dumps(figures)}
 
 
 @cache
 def made_up() -> str:
-    """The page of the made-up results."""
-    return page(synthetic_results.results())
+    """The page of some made-up results, with all sections."""
+    return page(some(), settings())
 
 
 def hostile(text: str) -> str:
@@ -55,10 +74,10 @@ def hostile(text: str) -> str:
 
 
 def hostile_results() -> Results:
-    """The made-up results with hostile text in every column and entry that may hold any."""
-    plain = synthetic_results.results()
+    """Made-up results with hostile text in every column and entry that may hold any."""
+    plain = some()
     frames: dict[str, pd.DataFrame] = {}
-    for name, columns in TABLES.items():
+    for name, columns in ALL.items():
         frame = plain.table(name).copy()
         for column in columns:
             if column.values or column.name in ("framework", "device") or not len(frame):
@@ -67,7 +86,7 @@ def hostile_results() -> Results:
                 frame[column.name] = [
                     each if _missing(each) else hostile(each) for each in frame[column.name]
                 ]
-            elif column.kind == "json":
+            elif column.kind == "json" and name in TABLES:
                 frame[column.name] = [
                     each if _missing(each) else json.dumps({hostile(each): hostile(each[::-1])})
                     for each in frame[column.name]
@@ -88,41 +107,42 @@ def _hostile_entry(value: Any) -> Any:
 
 
 def _lost(verdict: str, reason: str) -> Results:
-    plain = synthetic_results.results()
+    plain = _without(some(), *PICTURES)
     scores = plain.scores.copy()
     nullable = [column.name for column in TABLES["scores"] if column.nullable]
     scores[nullable] = None
     scores["verdict"], scores["evidence"], scores["reason"] = verdict, "none", reason
-    empty = {name: plain.table(name)[:0] for name in ("budgets", "histograms", "maps")}
-    return dataclasses.replace(plain, scores=scores, **empty)
+    return dataclasses.replace(plain, scores=scores)
+
+
+def _without(results: Results, *names: str) -> Results:
+    return dataclasses.replace(results, **{name: results.table(name)[:0] for name in names})
 
 
 def _nothing() -> Results:
-    plain = synthetic_results.results()
-    return Results(**{name: plain.table(name)[:0] for name in TABLES}, run={"schema": plain.run["schema"]})
+    plain = some()
+    return dataclasses.replace(_without(plain, *ALL), run={"schema": plain.run["schema"]})
 
 
 def _one_mode() -> Results:
-    plain = synthetic_results.results()
+    plain = some()
     return dataclasses.replace(
         plain,
         **{
             name: plain.table(name)[plain.table(name)["mode"] == "torch.cpu"]
-            for name, columns in TABLES.items()
+            for name, columns in ALL.items()
             if any(column.name == "mode" for column in columns) and len(plain.table(name))
         },
     )
 
 
 def _not_a_number() -> Results:
-    plain = synthetic_results.results()
+    plain = _without(some(), *PICTURES)
     scores = plain.scores.copy()
     for column in TABLES["scores"]:
         if column.kind == "real":
             scores[column.name] = math.nan
-    return dataclasses.replace(
-        plain, scores=scores, budgets=plain.budgets[:0], histograms=plain.histograms[:0], maps=plain.maps[:0]
-    )
+    return dataclasses.replace(plain, scores=scores)
 
 
 def comparison(text: Callable[[str], str] = str) -> str:
@@ -144,12 +164,12 @@ def comparison(text: Callable[[str], str] = str) -> str:
     return compared(Comparison(text("old"), text("new"), pd.DataFrame(rows), made, 3))
 
 
-def invariance(text: Callable[[str], str] = str) -> str:
-    """The page of what depends on a setting: modes that vary, that do not, and that failed."""
-    settings = json.dumps([text("batch of 1"), text("batch of 2")])
+def settings(text: Callable[[str], str] = str) -> pd.DataFrame:
+    """What depends on a setting: cells that vary and cells that do not."""
+    both = json.dumps([text("batch of 1"), text("batch of 2")])
     rows = [
         {"case": text(f"case-{number}"), "mode": text(f"{framework}.cpu"), "framework": framework}
-        | {"device": "cpu", "factor": text(factor), "status": "asked", "reason": "", "settings": settings}
+        | {"device": "cpu", "factor": text(factor), "status": "asked", "reason": "", "settings": both}
         | {"groups": "[0, 1]" if number else "[0, 0]", "distinct": 1 + number, "elements": 100}
         | {"elements_differing": 7 * number, "ulp_max_between": 3.0 * number, "equal_by": "[]"}
         | {"ulp_of_largest_between": 1.5 * number, "cheapest": "", "seconds_ratio": None}
@@ -158,7 +178,12 @@ def invariance(text: Callable[[str], str] = str) -> str:
         for framework in ("torch", "tensorflow")
         for factor in ("batch", "threads", "repeats")
     ]
-    return invariance_page.page(pd.DataFrame(rows))
+    return pd.DataFrame(rows)
+
+
+def invariance(text: Callable[[str], str] = str) -> str:
+    """The page of what depends on a setting."""
+    return invariance_page.page(settings(text))
 
 
 OTHERS: dict[str, Callable[..., str]] = {"comparison": comparison, "invariance": invariance}
@@ -166,12 +191,18 @@ OTHERS: dict[str, Callable[..., str]] = {"comparison": comparison, "invariance":
 
 ODD: dict[str, tuple[Callable[[], Results], str]] = {
     "nothing": (_nothing, "nothing to judge"),
-    "all failed": (lambda: _lost("error", "the worker crashed"), "72 failed"),
-    "none run": (lambda: _lost("not run", "no framework is installed"), "72 were not run"),
-    "one mode": (_one_mode, "6 scored cells"),
+    "all failed": (lambda: _lost("error", "the worker crashed"), "48 failed"),
+    "none run": (lambda: _lost("not run", "no framework is installed"), "48 were not run"),
+    "one mode": (_one_mode, "4 scored cells"),
     "no figure at all": (_not_a_number, "not measured"),
 }
 """Results a reader may be handed, and what the page must say of them on its first screen."""
+
+
+@cache
+def few() -> str:
+    """The page of two cases in four modes, with pictures."""
+    return page(many_cells(2, 4), settings())
 
 
 @contextmanager
@@ -190,11 +221,7 @@ def many_cells(cases: int = 250, modes: int = 40, *, pictures: bool = True) -> R
     """Results of 10,000 cells; without `pictures` those tables are empty that only pictures show."""
     with many(cases, modes):
         found = synthetic_results.results()
-    if pictures:
-        return found
-    return dataclasses.replace(
-        found, histograms=found.histograms[:0], maps=found.maps[:0], budgets=found.budgets[:0]
-    )
+    return found if pictures else _without(found, *PICTURES)
 
 
 def put(folder: Path, name: str, text: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.schema import TABLES, validate
+from reports.schema import OPTIONAL, TABLES, validate
 from reports.store import Results
 
 CASES = (
@@ -51,6 +51,7 @@ def results() -> Results:
     """Results with every verdict, two outputs in one case, and modes that were not run."""
     random = np.random.default_rng(7)
     scores, budgets, histograms, maps = [], [], [], []
+    details: dict[str, list[dict[str, Any]]] = {"profiles": [], "orders": [], "expected": []}
     for number, case in enumerate(CASES):
         for mode in MODES:
             for output in ("output", "running_mean") if case[0] == "batch-norm-train" else ("output",):
@@ -61,6 +62,8 @@ def results() -> Results:
                 cell = {"case": case[0], "mode": mode[0], "output": output}
                 budgets += [cell | part for part in _budget(row)]
                 spread = max(case[5] * mode[2], 0.01)
+                for name, rows in _details(case, row, spread).items():
+                    details[name] += [cell | each for each in rows]
                 sample = np.random.default_rng([number, mode[3]]).normal(0, spread, 4000)
                 counts, _ = np.histogram(sample, np.array(EDGES))
                 for left, right, amount in zip(EDGES, EDGES[1:], counts, strict=False):
@@ -86,14 +89,46 @@ def results() -> Results:
         modes=frame("modes", [_mode(number, name) for number, name in enumerate([*MODES, *ABSENT])]),
         histograms=frame("histograms", histograms),
         maps=frame("maps", maps),
+        **{name: frame(name, rows) for name, rows in details.items()},
         run=json.loads(json.dumps(RUN)),
     )
 
 
 def frame(table: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
     """A validated table of these rows; it may have none."""
-    names = [column.name for column in TABLES[table]]
+    names = [column.name for column in {**TABLES, **OPTIONAL}[table]]
     return validate(table, pd.DataFrame(rows, columns=names))
+
+
+TREE = {
+    "schema": 1, "leaves": 6, "bias": False, "accumulator": "binary32", "operands": "binary32",
+    "zero_start": False, "flush": False, "axes": [],
+    "root": {"series": [{"run": [[0, 3, 1]], "fused": True}, {"run": [[3, 3, 1]], "fused": True}]},
+}  # fmt: skip
+
+
+def _details(case: Any, row: dict[str, Any], spread: float) -> dict[str, list[dict[str, Any]]]:
+    """Errors along channels and conditions, the order of a convolution, and what it lets expect."""
+    size = {"count": 64, "error_ulp_rms": spread, "error_scaled_ulp_rms": spread}
+    size["error_scaled_ulp_mean"] = 0.0
+    found = {
+        "profiles": [
+            *({"axis": "channel", "low": c, "high": c, **size} for c in range(5)),
+            *({"axis": "condition", "low": 2.0**c, "high": 2.0 ** (c + 1), **size} for c in range(4)),
+        ],
+        "orders": [],
+        "expected": [],
+    }
+    if case[2] == "conv2d" and row["verdict"] == "rounding":
+        order = {"where": "all outputs", "words": "2 blocks of 3 terms", "evidence": "proved"}
+        found["orders"] = [order | {"tree": json.dumps(TREE), "expected_ulp_rms": spread}]
+        normal = [0.5 * (1 + math.erf(edge / spread / math.sqrt(2))) for edge in EDGES]
+        found["expected"] = [
+            {"bin_left_ulp": EDGES[i], "bin_right_ulp": EDGES[i + 1]}
+            | {"expected": 4000 * (normal[i + 1] - normal[i])}
+            for i in range(len(EDGES) - 1)
+        ]
+    return found
 
 
 def _empty(table: str) -> dict[str, Any]:

@@ -142,6 +142,26 @@ def test_a_browser_is_looked_for_where_it_is_named(monkeypatch: pytest.MonkeyPat
     assert browser_install.executable() == str(named)
 
 
+def test_a_browser_that_is_missing_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tool = tmp_path / "apt-get"
+    tool.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n/bin/cp "$0" {tmp_path}/chromium\n')
+    tool.chmod(0o755)
+    (tmp_path / "sudo").write_text('#!/bin/sh\nshift\nexec "$@"\n')
+    (tmp_path / "sudo").chmod(0o755)
+    (tmp_path / "env").symlink_to("/usr/bin/env")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv(browser_install.VARIABLE, raising=False)
+    monkeypatch.setattr(browser_install, "_own_build", lambda: None)
+    browser_install.main()
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[0] == "update -q"
+    assert asked[1].split()[:2] == ["install", "-y"]
+    assert "chromium" in asked[1].split()
+    assert browser_install.executable() == str(tmp_path / "chromium")
+    browser_install.main()
+    assert len((tmp_path / "asked").read_text().splitlines()) == len(asked)
+
+
 def test_no_browser_is_a_failure_in_continuous_integration_and_a_skip_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -11,7 +11,7 @@ import synthetic_results
 
 from reports import budget_plot, plots
 from reports.cells import grid, lines
-from reports.exhibits import CaseData, budget
+from reports.exhibits import CaseData, budget, by_case
 from reports.schema import CAUSES, EVIDENCE, SchemaError, validate
 from reports.sections import case_sections
 from reports.store import Results, StoreError, checked
@@ -21,7 +21,7 @@ FRAMEWORKS = {name: framework for name, framework, *_ in synthetic_results.MODES
 
 def exhibit(results: Results, case: str):
     found = [line for line in lines(row for row in grid(results) if row["case"] == case) if line.scored]
-    return budget(found, CaseData(results, case), FRAMEWORKS)
+    return budget(found, CaseData(by_case(results), case), FRAMEWORKS)
 
 
 def section(results: Results, case: str):

@@ -8,14 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from browser_pages import made_up
+import browser_pages
+import synthetic_results
 
 HERE = Path(__file__).parent
 CODE = """
 import hashlib, sys
 sys.path.insert(0, sys.argv[1])
 import browser_pages
-for make in (browser_pages.made_up, *browser_pages.OTHERS.values()):
+for make in (browser_pages.few, *browser_pages.OTHERS.values()):
     print(hashlib.sha256(make().encode()).hexdigest())
 """
 STRANGE = {
@@ -40,16 +41,15 @@ def digests(folder: Path, **settings: str) -> list[str]:
 
 
 def test_every_page_has_the_same_bytes_in_every_process(tmp_path: Path) -> None:
-    plain = digests(HERE, PYTHONHASHSEED="0")
-    assert len(set(plain)) == 3
-    assert digests(tmp_path, **STRANGE) == plain
-    assert hashlib.sha256(made_up().encode()).hexdigest() == plain[0]
+    pages = [make() for make in (browser_pages.few, *browser_pages.OTHERS.values())]
+    here = [hashlib.sha256(page.encode()).hexdigest() for page in pages]
+    assert len(set(here)) == len(pages) == 3
+    assert digests(tmp_path, **STRANGE) == here
+    assert all(str(HERE.parents[1]) not in page for page in pages)
 
 
 def test_other_results_have_other_bytes() -> None:
-    import browser_pages
-    import synthetic_results
-
-    results = synthetic_results.results()
-    results.scores.loc[0, "error_ulp_max"] = results.scores.loc[0, "error_ulp_max"] * (1 + 2**-50)
-    assert browser_pages.page(results) != made_up()
+    with browser_pages.many(2, 4):
+        results = synthetic_results.results()
+    results.scores.loc[0, "error_ulp_max"] *= 1 + 2**-50
+    assert browser_pages.page(results, browser_pages.settings()) != browser_pages.few()

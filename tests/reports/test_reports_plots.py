@@ -79,7 +79,7 @@ def test_the_histogram_is_linear_to_half_an_ulp_and_then_a_unit_a_doubling() -> 
         _bins((-math.inf, -2.0, 2), (-0.5, 0.5, 8), (0.5, 1.0, 3), (2.0, 4.0, 1), (4.0, math.inf, 0)), 4.0
     )
     assert edges == [-5.0, -3.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0]
-    assert heights.tolist() == [0.25, 0.0, 1.0, 0.75, 0.0, 0.25, 0.0]
+    assert heights.tolist() == [1.0, 0.0, 4.0, 3.0, 0.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize(

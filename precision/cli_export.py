@@ -1,0 +1,78 @@
+"""`precision export RUN -o DIR`: every figure and table of a report as files for a paper."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from precision.cases import match_names
+from precision.errors import UserError
+from precision.progress import progress
+
+Folder = Annotated[Path, typer.Argument(help="a run folder, or its results")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="figures/ and tables/ are written here")]
+Figures = Annotated[str, typer.Option(help="comma-separated, of svg, pdf, png; empty for none")]
+Tables = Annotated[str, typer.Option(help="comma-separated, of latex, markdown; empty for none")]
+Cases = Annotated[
+    str | None, typer.Option("--cases", help="comma-separated globs of case ids; all without it")
+]
+
+
+def export(
+    folder: Folder,
+    output: Output = Path("out/export"),
+    figures: Figures = "svg,pdf",
+    tables: Tables = "latex,markdown",
+    cases: Cases = None,
+) -> int:
+    """Write every figure (SVG, PDF) with its data (CSV), and every table (LaTeX, Markdown, CSV)."""
+    from reports import StoreError
+    from reports.result import Result
+
+    try:
+        found = Result.load(folder)
+    except StoreError as error:
+        raise UserError(str(error)) from None
+    if output.exists() and not output.is_dir():
+        raise UserError(f"the output is a folder; {output} is a file; name another")
+    if cases is not None:
+        found = Result(_only(found.results, cases))
+    try:
+        with progress("export", _count(found.results)) as advance:
+            paths = found.export(output, _words(figures), _words(tables), advance)
+    except ValueError as error:  # a format that there is not
+        raise UserError(str(error)) from None
+    print(f"{len(paths)} files in {output}/figures and {output}/tables", file=sys.stderr)
+    for name in ("figures", "tables"):
+        print(output / name)
+    return 0
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in text.split(","))))
+
+
+def _only(results: Any, patterns: str) -> Any:
+    """The results of the cases that match; `UserError` for a pattern that matches none."""
+    every = [str(case) for case in results.cases["case"]]
+    chosen = match_names(every, patterns, "case", lambda case: case)
+    tables = {
+        field.name: getattr(results, field.name)
+        for field in dataclasses.fields(results)
+        if field.name != "run"
+    }
+    kept = {
+        name: frame[frame["case"].isin(chosen)].reset_index(drop=True) if "case" in frame.columns else frame
+        for name, frame in tables.items()
+    }
+    return dataclasses.replace(results, **kept)
+
+
+def _count(results: Any) -> int:
+    from reports.export import exported_figures
+
+    return sum(1 for _ in exported_figures(results))
