@@ -119,7 +119,7 @@ def _prepared(op: str, params: Mapping[str, Any], tensors: Mapping[str, Any]) ->
 def _batch_norm(p: Mapping[str, Any], shapes: Shapes) -> Call:
     def normalize(t: Tensors) -> Any:
         empty = tf.zeros([0], tf.float32)
-        # The raw op: the public wrapper silently lifts eps below 1.001e-5.
+        # The raw op: the wrapper of older releases lifted eps below 1.001e-5.
         return tf.raw_ops.FusedBatchNormV3(
             x=t["input"],
             scale=t["weight"],

@@ -59,7 +59,7 @@ def generator(models: Models, entry: Entry) -> Row:
     low, high = (number(size) for size in found["draws"])
     extra = f". The mean itself is between {low} and {high} over {DRAWS} draws of the noise"
     return rounded(
-        entry, found, traced(models, "generator"), "the same network in float64, twice", extra, "bounded"
+        entry, found, traced(models, "generator"), "the same network in float64, twice", extra, "consistent"
     )
 
 
