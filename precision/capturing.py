@@ -64,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="precision", description="Captures what frameworks return; judged elsewhere.")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     made = commands.add_parser("run", help="capture a suite's cases and probes in every mode")
-    made.add_argument("suite_argument", nargs="?", metavar="SUITE", help="a suite or study, as precision report names them")
+    made.add_argument(
+        "suite_argument", nargs="?", metavar="SUITE", help="a suite or study, as precision report names them"
+    )
     made.add_argument("--suite", help="the same, by name")
     made.add_argument("-o", "--output", type=Path, default=Path("out/report"), help="the run folder")
     made.add_argument("--cases", help="comma-separated globs of case ids; all without it")

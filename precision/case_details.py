@@ -203,8 +203,8 @@ def _variance(
 
 def expected_counts(sigma: Float64, elements: int) -> list[Row]:
     """Elements that normal errors of these standard deviations are expected to put into each bin."""
-    scales = np.maximum(sigma, 1e-30) * math.sqrt(2.0)
-    cdf = np.array([[0.5 * (1.0 + math.erf(edge / scale)) for edge in EDGES] for scale in scales])
+    scales = np.maximum(sigma, 1e-30) * math.sqrt(2.0)  # an order without roundings has none
+    cdf = np.array([[0.5 * (1.0 + math.erf(_quotient(edge, scale))) for edge in EDGES] for scale in scales])
     probable = np.diff(cdf, axis=1).mean(axis=0)
     return [
         {
@@ -214,6 +214,10 @@ def expected_counts(sigma: Float64, elements: int) -> list[Row]:
         }
         for i in np.flatnonzero(elements * probable >= 0.005)
     ]
+
+
+def _quotient(edge: float, scale: float) -> float:
+    return math.copysign(math.inf, edge) if abs(edge) > 1e3 * scale else float(edge) / float(scale)
 
 
 def _spread(count: int, most: int) -> Indices:

@@ -17,6 +17,7 @@ from precision.cases import STUDIES, SUITES, Case, load_suite, select_cases
 from precision.cli_compare import compare
 from precision.cli_doctor import doctor
 from precision.cli_explain import explain
+from precision.cli_export import export
 from precision.cli_invariance import invariance
 from precision.cli_predict import predict
 from precision.cli_reveal import reveal
@@ -196,6 +197,7 @@ app.command()(reveal)
 app.command()(trace)
 app.command()(invariance)
 app.command()(compare)
+app.command()(export)
 
 
 def _reveal(folder: Path, cases: Sequence[Case], modes: Sequence[Mode]) -> None:

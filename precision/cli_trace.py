@@ -67,6 +67,12 @@ def trace(
         raise UserError(f"a mode runs on this machine; {error}; choose another one") from None
     finally:
         advance.end()
+    if output is not None:
+        from precision.capture import write_atomically
+        from reports.trace_page import TracePage, page
+
+        shown = TracePage(str(a), str(b), found.table, found.decisions, found.notes, found.unmatched)
+        write_atomically(output / "trace.html", page(shown).encode())
     if json_:
         print(json.dumps(found.to_json(), indent=1, allow_nan=False))
     else:

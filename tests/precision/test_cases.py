@@ -89,7 +89,7 @@ def test_selection_and_its_bad_input():
     for pattern in ("conv3d*", "", " , "):
         with pytest.raises(UserError):
             select_cases(cases, pattern)
-    with pytest.raises(UserError, match="default, smoke, gpu.*; got 'everything'"):
+    with pytest.raises(UserError, match=r"default, smoke, gpu.*; got 'everything'"):
         load_suite("everything")
 
 

@@ -166,6 +166,7 @@ def test_growth_shows_points_and_bounds():
     ("before", "after", "groups", "kind"),
     [
         (1.0, 1.05, (0, 1), "as good"),
+        (1.05, 1.0, (0, 1), "as good"),
         (1.0, 1.2, (0, 1), "worse"),
         (1.2, 1.0, (0, 1), "better"),
         (1.0, 1.2, (3, 3), "equal bits"),
