@@ -88,6 +88,8 @@ class Judge:
             cause = tuple(replace(each, evidence="proved") for each in cause if each.cause != "accumulation")
             return OutputExplained(name, "exact", reason, cause, figures, parts=parts)
         match = self._declared_order(output, found, order)
+        if match is not None and match.proved and match.formula is None and self._elsewhere(output):
+            match = None  # whatever gives these bits is not the declared function
         if match is not None and match.proved:
             wild = found.nonfinite & np.isfinite(self.truth.value)
             if match.formula is not None and (wild.any() or self._ruined(output)):
@@ -141,6 +143,13 @@ class Judge:
         fix = "centre the data before, or compute the variance in two passes"
         cause = Cause("semantics", "variance", "two passes", words, None, None, "proved", detail, fix)
         return OutputExplained(name, "semantics", words, (cause, *rest), figures, parts=parts)
+
+    def _elsewhere(self, output: Array) -> bool:
+        """Whether the output is beyond the bound of the declared function by every way to its variance."""
+        given = output.astype(np.float64)
+        if not self.known.violated(given).any():
+            return False
+        return self.case.op not in NORMS or bool(self.limit(algorithm="welford").violated(given).any())
 
     def _ruined(self, output: Array) -> bool:
         """Whether the errors are no rounding of any formula: beyond each bound that says anything."""

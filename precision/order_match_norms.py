@@ -19,6 +19,7 @@ from precision.norm_reveal import PARTS
 from precision.norm_search import Answer, share, with_parts
 from precision.order_match_sums import LUCK
 from reference.norm_recipes import CATALOGUE, Recipe, evaluate_recipe
+from reference.recipe_formulas import names_in
 from reference.recipe_statistics import Problem, Statistics
 
 Float32 = npt.NDArray[np.float32]
@@ -51,7 +52,8 @@ def matched_recipes(
     few, least = (Problem(rows, eps, chosen) for chosen in some)
     probe = NormProbe("data", "the arrays themselves", arrays)
     answer = Answer(probe, Problem(rows, eps), few, least, rows.flatten(output), {})
-    tried = [one for recipe in CATALOGUE for one in with_parts(recipe, PARTS)]
+    known = [recipe for recipe in CATALOGUE if _declared(recipe, arrays, rows.centred)]
+    tried = [one for recipe in known for one in with_parts(recipe, PARTS)]
     left = [one for one in tried if _wrong(one, answer, answer.least) <= 1]
     left = [one for one in left if _wrong(one, answer, answer.few) <= 1]
     wrong = [(_wrong(one, answer, answer.problem), one) for one in left]
@@ -60,11 +62,18 @@ def matched_recipes(
     # One form of each: threads may change no bit.
     distinct = {one.words(): one for one in reversed(fits or close)}
     named = {one.name for one in fits or close}
-    shares = [share(one, answer, answer.few) for one in CATALOGUE if one.name not in named]
+    shares = [share(one, answer, answer.few) for one in known if one.name not in named]
     away = [1.0 - count / output.size for count, one in wrong if one.name not in named]
     nearest = max([each for each in shares if each < 1.0] + away, default=0.0)
     telling = (1.0 - nearest) * output.size >= -math.log(LUCK)
     return RecipeMatch(tuple(reversed(distinct.values())), bool(fits), len(tried), nearest, telling)
+
+
+def _declared(recipe: Recipe, arrays: Mapping[str, Float32], centred: bool) -> bool:
+    """Whether a recipe reads all that was declared: one that leaves the bias out is another function."""
+    read = names_in(recipe.output)
+    given = {name for name, array in (("w", "weight"), ("b", "bias")) if arrays.get(array) is not None}
+    return given | ({"m"} if centred else set()) <= read
 
 
 def _wrong(recipe: Recipe, answer: Answer, problem: Problem) -> int:

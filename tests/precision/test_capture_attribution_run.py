@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from precision.capture import Capture, write_tensors
-from precision.capture_attribution_run import COLUMNS, attribute_captures, probed_rounding
+from precision.capture_attribution_run import COLUMNS, attribute_captures, attributed, probed_rounding
 from precision.cases import load_suite
 from precision.errors import UserError
 from precision.invariance_captured import captured_invariance
@@ -17,6 +17,7 @@ from precision.modes import MODES
 from precision.prediction_orders import k_orders
 from precision.prediction_sums import by_unit, evaluated, plan_of, rounded_arrays
 from precision.recording.operands import SCALARS
+from reference import evaluate
 from reference.formats import TF32
 from reference.tensorcore import round_operand, unit_of
 from reports.schema import BUDGETS
@@ -105,6 +106,25 @@ def test_whole_and_sampled_cells_are_attributed_by_the_probes(tmp_path):
         assert found["accumulation"]["evidence"] == "proved"
         assert "unexplained" not in found
         assert sum(row["share"] for row in found.values()) == pytest.approx(1.0)
+
+
+def test_a_report_takes_the_attribution_where_operands_were_rounded(tmp_path):
+    made, plain = Made(tmp_path / "rounded"), Made(tmp_path / "plain")
+    made.cell(WHOLE, emulated(WHOLE))
+    plain.cell(WHOLE, evaluate(WHOLE.op, WHOLE.make("data"), WHOLE.declared("data")).round(np.float32))
+    for each in (made, plain):
+        each.operands("linear", "RNA")
+        each.save()
+    row = dict.fromkeys(("case", "mode", "output", "cause", "share", "parameter", "fix"))
+    rows = [{**row, "cause": "accumulation", "evidence": "bounded"}]
+    found = attributed({MODE.name: made.capture}, MODE, WHOLE, rows, None)
+    assert {each["cause"]: each["evidence"] for each in found}["operand rounding"] == "proved"
+    assert all({"parameter", "fix"} <= set(each) for each in found)
+    # Nothing is said again of what is proved, of modes that round no operands, of outputs that show none.
+    done = [{**rows[0], "evidence": "proved"}]
+    assert attributed({MODE.name: made.capture}, MODE, WHOLE, done, None) == done
+    assert attributed({OTHER.name: made.capture}, OTHER, WHOLE, rows, None) == rows
+    assert attributed({MODE.name: plain.capture}, MODE, WHOLE, rows, None) == rows
 
 
 def test_an_output_that_contradicts_the_probes_is_unexplained(tmp_path):

@@ -20,6 +20,7 @@ from precision.order_match_boxes import box_of
 from precision.order_match_kernels import chain_sums
 from precision.order_search import reveal_run
 from precision.sum_kernel import SumKernel
+from reference import evaluate
 from reference.norm_recipes import CATALOGUE
 from reference.orders import blocked, sequential
 from reference.replay import replay
@@ -234,6 +235,23 @@ def test_recipes_of_normalizations(op, offset):
 
 def named(name, **changes):
     return replace(next(recipe for recipe in CATALOGUE if recipe.name == name), **changes)
+
+
+@pytest.mark.parametrize("op", ["layer_norm", "batch_norm"])
+def test_a_recipe_that_leaves_the_bias_out_is_not_of_the_declared_function(op, monkeypatch):
+    arrays = {"input": drawn(1, 16, 64), "weight": drawn(2, 64), "bias": drawn(3, 64) * np.float32(2.0)}
+    params = {"normalized_shape": [64]} if op == "layer_norm" else {"training": True}
+    bare = {name: array for name, array in arrays.items() if name != "bias"}
+    recipe = named("layer norm, weight alone") if op == "layer_norm" else None
+    output = evaluate(op, bare, params).round(np.float32)
+    if recipe is not None:
+        output = replay_norm(recipe, op, bare, params)
+        assert explained(op, bare, output, **params).verdict == "rounding"
+    for _ in range(2):
+        found = explained(op, arrays, output, **params)
+        assert (found.verdict, found.causes[0].parameter) == ("semantics", "affine")
+        # Also where such a recipe is tried all the same: the bound of the declared function refuses it.
+        monkeypatch.setattr("precision.order_match_norms._declared", lambda *_: True)
 
 
 def test_a_variance_in_one_pass_is_an_algorithm():
