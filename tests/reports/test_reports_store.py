@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reports.schema import SCHEMA_VERSION, TABLES, SchemaError
+from reports.schema import OPTIONAL, SCHEMA_VERSION, TABLES, SchemaError
 from reports.store import Results, StoreError, load, save
 
 
@@ -25,7 +25,11 @@ def test_round_trip(results: Results, tmp_path: Path) -> None:
     for name in TABLES:
         pd.testing.assert_frame_equal(again.table(name), results.table(name))
     assert again.run == results.run
-    names = {"run.json"} | {f"{name}.{end}" for name in TABLES for end in ("csv", "parquet")}
+    kept = [*TABLES, *(name for name in OPTIONAL if len(results.table(name)))]
+    assert len(kept) > len(TABLES)
+    for name in kept[len(TABLES) :]:
+        pd.testing.assert_frame_equal(again.table(name), results.table(name))
+    names = {"run.json"} | {f"{name}.{end}" for name in kept for end in ("csv", "parquet")}
     assert {path.name for path in written} == names == set(_bytes(tmp_path / "new" / "results"))
 
 
