@@ -167,7 +167,10 @@ class Bench:
         key = shape, name
         if key not in self._sources:
             (step,) = (item for item in declared.after if item.name == name)
-            places = np.arange(1, int(np.prod(shape, initial=1)) + 1, dtype=np.int64).reshape(shape)
+            count = int(np.prod(shape, initial=1))
+            # Half the memory where the places fit: these arrays are what a large output's search costs.
+            kind = np.int32 if count < 2**31 - 1 else np.int64
+            places = np.arange(1, count + 1, dtype=kind).reshape(shape)
             assert step.arrange is not None
             self._sources[key] = np.ascontiguousarray(step.arrange(places))
         return self._sources[key]
