@@ -43,29 +43,10 @@ class Live:
         reason = missing(self.mode)
         if reason:
             raise CannotRun(reason)
-        framework = FRAMEWORKS[self.mode.framework]
-        child_in, ours_out = os.pipe()
-        ours_in, child_out = os.pipe()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
-        environment = {**worker_environment(self.mode), "ONEDNN_VERBOSE": "0"}
-        # A session of its own: Ctrl-C reaches the parent alone, which ends the child.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "precision.serve", str(child_in), str(child_out)],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            pass_fds=(child_in, child_out),
-            start_new_session=True,
-        )
-        os.close(child_in)
-        os.close(child_out)
-        self._to, self._from = os.fdopen(ours_out, "wb"), os.fdopen(ours_in, "rb")
+        self._start("precision.serve")
         try:
             asked = dict(self.mode.switches)
-            head, _ = self._exchange(
-                {"backend": framework.backend, "device": self.mode.device, "switches": asked}, {}
-            )
+            head, _ = self._exchange(self._job, {})
             if head["status"] == "not run":
                 raise CannotRun(head["reason"])
             self.read_back: dict[str, Any] = head["read_back"]
@@ -78,6 +59,31 @@ class Live:
         except BaseException:
             self.close()
             raise
+
+    def _start(self, module: str, **environment: str) -> None:
+        """Start the mode's process: `python -m MODULE IN OUT`, with more variables in its environment."""
+        child_in, ours_out = os.pipe()
+        ours_in, child_out = os.pipe()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
+        # A session of its own: Ctrl-C reaches the parent alone, which ends the child.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, str(child_in), str(child_out)],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env={**worker_environment(self.mode), "ONEDNN_VERBOSE": "0", **environment},
+            pass_fds=(child_in, child_out),
+            start_new_session=True,
+        )
+        os.close(child_in)
+        os.close(child_out)
+        self._to, self._from = os.fdopen(ours_out, "wb"), os.fdopen(ours_in, "rb")
+
+    @property
+    def _job(self) -> dict[str, Any]:
+        """What the process is told first."""
+        backend = FRAMEWORKS[self.mode.framework].backend
+        return {"backend": backend, "device": self.mode.device, "switches": dict(self.mode.switches)}
 
     def __enter__(self) -> Self:
         return self

@@ -12,6 +12,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,15 +24,9 @@ from precision.worker import die_with_parent, one_line
 
 def main(source: BinaryIO, target: BinaryIO) -> int:
     """Set the mode up, say what was read back, then answer calls until the parent closes its end."""
-    die_with_parent()
-    job, _ = receive(source)
-    try:
-        backend = importlib.import_module(job["backend"])
-        read_back = backend.configure(job["device"], job["switches"])
-    except CannotRun as reason:
-        send(target, {"status": "not run", "reason": str(reason)})
+    backend = configured(source, target)
+    if backend is None:
         return 0
-    send(target, {"status": "ready", "read_back": read_back, "versions": backend.versions()})
     while (message := receive(source)) is not None:
         call, arrays = message
         if not call:
@@ -49,6 +44,20 @@ def main(source: BinaryIO, target: BinaryIO) -> int:
         else:
             send(target, {"status": "ok"}, results)
     return 0
+
+
+def configured(source: BinaryIO, target: BinaryIO) -> ModuleType | None:
+    """Set up the mode that the first message asks for, say what was read back; None where it cannot run."""
+    die_with_parent()
+    job, _ = receive(source)
+    try:
+        backend = importlib.import_module(job["backend"])
+        read_back = backend.configure(job["device"], job["switches"])
+    except CannotRun as reason:
+        send(target, {"status": "not run", "reason": str(reason)})
+        return None
+    send(target, {"status": "ready", "read_back": read_back, "versions": backend.versions()})
+    return backend
 
 
 def send(target: BinaryIO, head: Mapping[str, Any], arrays: Mapping[str, Float32] | None = None) -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import select
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +10,7 @@ from typing import Any
 from precision.errors import CannotRun, UserError
 from precision.inputs import Float32
 from precision.live import KernelError, Live, find_mode
-from precision.modes import FRAMEWORKS, Mode
-from precision.process import worker_environment
+from precision.modes import Mode
 from precision.requirements import missing
 from precision.serve import receive, send
 
@@ -33,26 +28,9 @@ class TraceProcess(Live):
         reason = missing(self.mode)
         if reason:
             raise CannotRun(reason)
-        framework = FRAMEWORKS[self.mode.framework]
-        child_in, ours_out = os.pipe()
-        ours_in, child_out = os.pipe()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
-        environment = {**worker_environment(self.mode), "ONEDNN_VERBOSE": "0", "KERAS_BACKEND": "tensorflow"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "precision.trace_worker", str(child_in), str(child_out)],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            pass_fds=(child_in, child_out),
-            start_new_session=True,
-        )
-        os.close(child_in)
-        os.close(child_out)
-        self._to, self._from = os.fdopen(ours_out, "wb"), os.fdopen(ours_in, "rb")
-        job = {"backend": framework.backend, "device": self.mode.device}
+        self._start("precision.trace_worker", KERAS_BACKEND="tensorflow")
         # Answered by `ready`: two processes load their frameworks side by side.
-        send(self._to, {**job, "switches": dict(self.mode.switches)})
+        send(self._to, self._job)
 
     def ready(self) -> None:
         """Wait until the framework is loaded and its mode set.  Raises CannotRun or UserError."""

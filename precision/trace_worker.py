@@ -21,27 +21,20 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from precision.errors import CannotRun
 from precision.inputs import Float32
-from precision.serve import receive, send
+from precision.serve import configured, receive, send
 from precision.trace_tape import Tape, TraceError
-from precision.worker import die_with_parent, one_line
+from precision.worker import one_line
 
 _BACKEND, _TRACE = "_backend", "_trace"
 
 
 def main(source: BinaryIO, target: BinaryIO) -> int:
     """Set the mode up, then answer until the parent closes its end."""
-    die_with_parent()
-    job, _ = receive(source)
-    try:
-        backend = importlib.import_module(job["backend"])
-        read_back = backend.configure(job["device"], job["switches"])
-    except CannotRun as reason:
-        send(target, {"status": "not run", "reason": str(reason)})
+    backend = configured(source, target)
+    if backend is None:
         return 0
-    send(target, {"status": "ready", "read_back": read_back, "versions": backend.versions()})
-    host = Host(importlib.import_module(job["backend"].replace(_BACKEND, _TRACE)), source, target)
+    host = Host(importlib.import_module(backend.__name__.replace(_BACKEND, _TRACE)), source, target)
     while True:
         head, arrays = receive(source)
         if not head:
