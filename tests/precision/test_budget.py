@@ -122,3 +122,12 @@ def test_bad_budgets_are_refused():
     arrays = arrays_of(5)
     with pytest.raises(ValueError, match="one shape"):
         budget(evaluate("linear", arrays, {}), np.zeros((5, 6), np.float32))
+
+
+def test_the_declared_function_rounded_is_not_taken_for_the_found_one():
+    arrays = arrays_of(3)
+    declared = evaluate("linear", arrays, {})
+    other = evaluate("linear", {**arrays, "weight": arrays["weight"] * np.float32(1.5)}, {})
+    found = budget(declared, other.round(np.float32), meant=other, perfect=declared.round(np.float32))
+    assert (np.abs(found.part("output rounding")) <= 0.5 * other.ulp()).all()
+    assert not found.part("accumulation").any()

@@ -254,6 +254,15 @@ def test_a_recipe_that_leaves_the_bias_out_is_not_of_the_declared_function(op, m
         monkeypatch.setattr("precision.order_match_norms._declared", lambda *_: True)
 
 
+def test_a_bias_too_small_for_the_bound_is_not_left_out_of_a_proof():
+    arrays = {"input": drawn(1, 64, 64), "weight": drawn(2, 64), "bias": drawn(3, 64) * np.float32(1e-8)}
+    bare = {name: array for name, array in arrays.items() if name != "bias"}
+    params = {"normalized_shape": [64]}
+    output = replay_norm(named("layer norm, weight alone"), "layer_norm", bare, params)
+    found = explained("layer_norm", arrays, output, **params)
+    assert accumulation(found).evidence != "proved"
+
+
 def test_a_variance_in_one_pass_is_an_algorithm():
     recipe = named("group norm, channels in lanes")
     arrays, params = {"input": drawn(1, 8, 12, 5, 5) + np.float32(3)}, {"num_groups": 3}
