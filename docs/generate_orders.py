@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from precision.orders.suite import as_markdown
 from precision.requirements import cpu_model
-from precision.reveal_suite import as_markdown
 from precision.worker import installed
 
 ROOT = Path(__file__).resolve().parent.parent

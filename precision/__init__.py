@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from precision.explanation import Explanation, explain
-    from precision.order_search import reveal, reveal_run
-    from precision.prediction import Prediction, predict
-    from precision.trace_models import trace
-    from precision.trace_result import Trace
+    from precision.orders.search import reveal, reveal_run
+    from precision.prediction.predict import Prediction, predict
+    from precision.tracing.models import trace
+    from precision.tracing.result import Trace
 
 __version__ = "0.1.0"
 __all__ = ["Explanation", "Prediction", "Trace", "explain", "predict", "reveal", "reveal_run", "trace"]
@@ -22,12 +22,12 @@ __all__ = ["Explanation", "Prediction", "Trace", "explain", "predict", "reveal",
 _MODULES = {
     "Explanation": "explanation",
     "explain": "explanation",
-    "reveal": "order_search",
-    "reveal_run": "order_search",
-    "Prediction": "prediction",
-    "predict": "prediction",
-    "Trace": "trace_result",
-    "trace": "trace_models",
+    "reveal": "orders.search",
+    "reveal_run": "orders.search",
+    "Prediction": "prediction.predict",
+    "predict": "prediction.predict",
+    "Trace": "tracing.result",
+    "trace": "tracing.models",
 }
 
 

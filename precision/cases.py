@@ -3,7 +3,7 @@
 A case is run on three variants of its arrays, all made from the case's id alone.  `data` is what the
 case is about.  `probe` holds small integers for which float32 arithmetic is exact in any order, so
 that a difference there is a difference of meaning.  `width` shows the full width of float32 instead: see
-`precision.probe`.
+`precision.judging.probe`.
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ app.command()(export)
 
 
 def _reveal(folder: Path, cases: Sequence[Case], modes: Sequence[Mode]) -> None:
-    from precision.order_store import count, reveal_captured
+    from precision.orders.store import count, reveal_captured
 
     with progress("reveal", count(folder, cases, modes)) as advance:
         reveal_captured(folder, cases, modes, lambda mode, case: advance(f"{mode} {case}"))

@@ -21,8 +21,8 @@ Seconds = Annotated[float, typer.Option(help="for all of it; a slow machine need
 def doctor(json_: AsJson = False, live: Asked = True, seconds: Seconds = 54.0) -> int:
     """Show frameworks, libraries, modes, contradicting switches, and which modes differ in bits here."""
     # Late: it needs NumPy and the formats, which --help does not.
-    from precision.doctor import diagnose, steps
-    from precision.doctor_text import show
+    from precision.doctor.diagnosis import diagnose, steps
+    from precision.doctor.text import show
 
     if not seconds > 0:
         raise UserError(f"the time limit is above 0 seconds; got {seconds:g}; give --seconds 60, say")

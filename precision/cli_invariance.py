@@ -14,8 +14,8 @@ from rich.console import Console
 from precision.capture import write_atomically
 from precision.cases import load_suite, select_cases
 from precision.errors import UserError
-from precision.invariance_ask import checked_plan
-from precision.invariance_settings import FACTORS
+from precision.invariance.ask import checked_plan
+from precision.invariance.settings import FACTORS
 from precision.modes import ORDER_MODES, select_modes
 from precision.progress import progress
 
@@ -60,9 +60,9 @@ def invariance(
     names = FACTORS if factors is None else tuple(filter(None, map(str.strip, factors.split(","))))
     plan = checked_plan(names, repeats, _numbers(threads), timeout)
     # Late: pandas and numba take a second.
-    from precision.invariance import invariance as measure
-    from precision.invariance import steps
-    from precision.invariance_captured import captured_invariance
+    from precision.invariance.captured import captured_invariance
+    from precision.invariance.measure import invariance as measure
+    from precision.invariance.measure import steps
     from reports.invariance import ONCE_MORE, rows_of, save, varies
     from reports.invariance_page import page, print_invariance
 

@@ -40,7 +40,7 @@ def predict(
 ) -> int:
     """Emulate a layer on a GPU's tensor cores, and score that against the certified truth."""
     # Late: numba takes a second.
-    from precision.prediction import predict as predict_case
+    from precision.prediction.predict import predict as predict_case
 
     found = predict_case(
         target,

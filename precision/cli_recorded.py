@@ -18,7 +18,7 @@ def reveal_captured_probes(folder: Path, modes: str | None, as_json: bool) -> in
     Status 1 where an order is not proved.  Raises `UserError` for a folder without captures, or captures
     without such probes.
     """
-    from precision.order_records import recorded_orders
+    from precision.orders.records import recorded_orders
 
     found = [order for capture in _captures(folder, modes) for order in recorded_orders(capture, "gpu")]
     if not found:

@@ -66,7 +66,7 @@ def reveal(
         raise UserError("an op or --suite is needed, and not both; e.g. precision reveal conv2d --shape …")
     if suite is not None:
         return _suite(suite, output, cases, modes, table)
-    from precision.order_search import reveal as reveal_op
+    from precision.orders.search import reveal as reveal_op
 
     try:
         found = reveal_op(str(op), mode, shapes=_shapes(shape or []), params=_params(param or []))
@@ -92,7 +92,7 @@ def reveal(
 
 
 def _suite(suite: str, output: Path, cases: str | None, modes: str | None, table: bool) -> int:
-    from precision.reveal_suite import as_json, as_markdown, has_order, reveal_suite
+    from precision.orders.suite import as_json, as_markdown, has_order, reveal_suite
 
     chosen = [case for case in select_cases(load_suite(suite, ORDER_SUITES), cases) if has_order(case)]
     wanted = select_modes(modes or "*.cpu,*.cpu.*", ORDER_MODES)

@@ -45,7 +45,7 @@ def trace(
 ) -> int:
     """Compare two models layer by layer.  Status 1 where more than rounding was found."""
     # Late: numba takes a second.
-    from precision.trace_models import trace as trace_models
+    from precision.tracing.models import trace as trace_models
 
     advance = _Lines()
     try:

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from precision.budget import Budget
-from precision.case_folder import Case, CaseError, make_case, read_folder
-from precision.counterexample import Counterexample
-from precision.meaning import Meaning
-from precision.output_pairs import Pair, likeness, pairs_of
-from precision.tolerance import Tolerance
+from precision.judging.budget import Budget
+from precision.judging.case_folder import Case, CaseError, make_case, read_folder
+from precision.judging.output_pairs import Pair, likeness, pairs_of
+from precision.judging.tolerance import Tolerance
+from precision.meaning.counterexample import Counterexample
+from precision.meaning.search import Meaning
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from precision.order_match import OrderMatch
+    from precision.orders.match import OrderMatch
 
 SCHEMA = 1
 VERDICTS = ("exact", "rounding", "data", "semantics", "unexplained")
@@ -167,8 +167,9 @@ def explain(case: Mapping[str, Any] | str | Path, outputs: Mapping[str, Any] | A
     """Say what each output is: exact, rounding, another function, other data, or unexplained.
 
     case: a mapping with `op`, `params`, `layout` and `arrays`, named as in torch.nn.functional, or the path
-    of a case folder (`precision.case_folder`). outputs: arrays or tensors by name, or one array; added to
-    those of the case. A name that begins with torch, or tensorflow, tf or keras, gives mends in its words.
+    of a case folder (`precision.judging.case_folder`). outputs: arrays or tensors by name, or one array;
+    added to those of the case. A name that begins with torch, or tensorflow, tf or keras, gives mends in
+    its words.
 
     Raises CaseError, a ValueError of one line, for a case that cannot be judged; ShapeError, one of those,
     for an output of another shape than the declared op gives where no change of the declaration explains it.
@@ -185,7 +186,7 @@ def explain(case: Mapping[str, Any] | str | Path, outputs: Mapping[str, Any] | A
         )
     if not found.op:
         return _only_compared(found)
-    from precision.case_judge import Judge
+    from precision.judging.case_judge import Judge
 
     judge = Judge(found)
     explained = {name: judge.explained(name, output) for name, output in found.outputs.items()}

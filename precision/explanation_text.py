@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from precision.counterexample import Counterexample
 from precision.explanation import Cause, Explanation, OutputExplained, plain
+from precision.meaning.counterexample import Counterexample
 
 SIGNS = {"exact": "=", "rounding": "≈", "semantics": "≠", "data": "≠", "unexplained": "?"}
 _MOST_SHOWN = 24

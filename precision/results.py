@@ -11,14 +11,14 @@ from typing import Any
 import pandas as pd
 
 from precision import __version__
+from precision.attribution.run import attributed, replays_of
 from precision.capture import MANIFEST, Capture, check_capture
-from precision.capture_attribution_run import attributed, replays_of
-from precision.case_details import TABLES as DETAILS
 from precision.cases import STUDIES, load_suite
 from precision.errors import UserError
-from precision.judgement import CaseJudge, Reference, Row, case_row, reference_of
+from precision.judging.case_details import TABLES as DETAILS
+from precision.judging.judgement import CaseJudge, Reference, Row, case_row, reference_of
 from precision.modes import HALF_MODES, MODES, Mode
-from precision.order_store import FOLDER, orders_of, read_orders
+from precision.orders.store import FOLDER, orders_of, read_orders
 from precision.runner import load_run
 
 RESULTS_SCHEMA = 2

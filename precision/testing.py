@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from precision.case_judge import Judge
     from precision.explanation import OutputExplained
+    from precision.judging.case_judge import Judge
 
 
 def assert_explained(actual: Any, op: str, inputs: Mapping[str, Any], **params: Any) -> None:
@@ -29,8 +29,8 @@ def assert_explained(actual: Any, op: str, inputs: Mapping[str, Any], **params: 
     nor rounding, or has another shape; CaseError, a ValueError, for a declaration that cannot be computed.
     """
     __tracebackhide__ = True
-    from precision.case_folder import CaseError, ShapeError, make_case
-    from precision.case_judge import Judge
+    from precision.judging.case_folder import CaseError, ShapeError, make_case
+    from precision.judging.case_judge import Judge
 
     if not isinstance(inputs, Mapping):
         raise CaseError(
@@ -68,7 +68,7 @@ def _surely_rounding(judge: Judge, output: Any) -> bool:
     """
     import numpy as np
 
-    from precision.meaning_limits import ERFC_ULP, FUNCTION_ULP
+    from precision.meaning.limits import ERFC_ULP, FUNCTION_ULP
     from reference import error_bound
 
     case, truth = judge.case, judge.truth

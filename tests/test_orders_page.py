@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from precision.reveal_suite import as_markdown
+from precision.orders.suite import as_markdown
 
 ROOT = Path(__file__).parent.parent
 

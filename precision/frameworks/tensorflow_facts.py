@@ -1,6 +1,6 @@
 """What TensorFlow tells of itself in this shell: libraries, devices, and how its switches stand by default.
 
-oneDNN's version is in what the library prints when it runs first: see `precision.doctor_facts`.
+oneDNN's version is in what the library prints when it runs first: see `precision.doctor.facts`.
 """
 
 from __future__ import annotations

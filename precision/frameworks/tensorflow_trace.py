@@ -22,7 +22,16 @@ from tensorflow.python.framework import op_callbacks
 from precision.frameworks import tensorflow_trace_layers as layers
 from precision.frameworks import tensorflow_trace_operations as operations
 from precision.frameworks.tensorflow_tensors import state
-from precision.trace_tape import RANDOM, UNKNOWN, Call, Frame, Tape, TraceError, channels_first, channels_last
+from precision.tracing.tape import (
+    RANDOM,
+    UNKNOWN,
+    Call,
+    Frame,
+    Tape,
+    TraceError,
+    channels_first,
+    channels_last,
+)
 
 Float32 = NDArray[np.float32]
 FRAMEWORK = "tensorflow"

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from precision.trace_tape import IDENTITY, RANDOM, UNKNOWN, Call, Weight
+from precision.tracing.tape import IDENTITY, RANDOM, UNKNOWN, Call, Weight
 
 Float32 = NDArray[np.float32]
 Found = tuple[Call, bool, bool]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from precision.frameworks.tensorflow_trace_layers import Found, axis_of
-from precision.trace_tape import IDENTITY, Call, Tape, Weight
+from precision.tracing.tape import IDENTITY, Call, Tape, Weight
 
 RANDOM = frozenset(
     {

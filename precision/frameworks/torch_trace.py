@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from precision.frameworks import torch_trace_calls as calls
 from precision.frameworks import torch_trace_names as names
 from precision.frameworks.torch_tensors import formatted, state
-from precision.trace_tape import UNKNOWN, Call, Frame, Tape, TraceError, Weight
+from precision.tracing.tape import UNKNOWN, Call, Frame, Tape, TraceError, Weight
 
 Float32 = NDArray[np.float32]
 FRAMEWORK = "torch"
@@ -35,7 +35,7 @@ class TorchFrame(Frame):
 
 
 class Recorder(TorchFunctionMode):  # type: ignore[misc]
-    """Every function that is called with tensors passes here; see `precision.trace_tape`."""
+    """Every function that is called with tensors passes here; see `precision.tracing.tape`."""
 
     def __init__(self, tape: Tape, model: nn.Module, path: list[tuple[str, bool]]) -> None:
         super().__init__()

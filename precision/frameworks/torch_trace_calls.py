@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from precision.frameworks.torch_trace_names import ARITHMETIC, DROPOUTS, UNARY
-from precision.trace_tape import IDENTITY, RANDOM, Call, Weight
+from precision.tracing.tape import IDENTITY, RANDOM, Call, Weight
 
 Args = tuple[Any, ...]
 Given = Mapping[str, Any]

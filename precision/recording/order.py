@@ -1,8 +1,8 @@
 """In which order a kernel adds: the masks that reveal it, asked where the kernel is, kept with the answers.
 
-The walk of `precision.order_probe` decides each question by the answers before; it needs NumPy alone, so it
+The walk of `precision.orders.probe` decides each question by the answers before; it needs NumPy alone, so it
 runs here, and every question it asks is recorded.  The same walk over the records, anywhere, asks the
-same questions and finds them all (`precision.order_records`).  Where the walk stops, some leaves are asked
+same questions and finds them all (`precision.orders.records`).  Where the walk stops, some leaves are asked
 against all others: what was seen is still there.
 """
 
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from precision.inputs import Float32
-from precision.join_questions import ALPHA, join_rows, joins_of, several_terms, truncation_rows
-from precision.order_probe import MASK, NoTree, masks, reveal_order
+from precision.orders.join_questions import ALPHA, join_rows, joins_of, several_terms, truncation_rows
+from precision.orders.probe import MASK, NoTree, masks, reveal_order
 from precision.recording import Kernel, Notes, Tensors
 from precision.recording.product import Product
 from precision.sampling import sample_index

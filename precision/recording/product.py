@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from precision.inputs import Array, Float32
-from precision.order_probe import MASK
+from precision.orders.probe import MASK
 from precision.recording import Kernel
 
 _SMALLEST, _LARGEST = 2.0**-24, 2.0**15

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from precision.errors import CannotRun, UserError
-from precision.trace_process import TraceProcess
+from precision.tracing.process import TraceProcess
 
 Float32 = NDArray[np.float32]
 

@@ -16,9 +16,9 @@ from precision.studies.detnet_passes import FILES, STAGE_CALLS, model_file, shar
 from precision.studies.detnet_reading import Apart, apart
 from precision.studies.material import Material
 from precision.studies.telling import asked_modes, number, weakest
-from precision.trace_judge import FINE
-from precision.trace_models import trace
-from precision.trace_result import Trace
+from precision.tracing.judge import FINE
+from precision.tracing.models import trace
+from precision.tracing.result import Trace
 
 Float32 = NDArray[np.float32]
 Layers = Sequence[Mapping[str, Any]]

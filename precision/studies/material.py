@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from precision.capture import Capture, read_json, read_tensors, write_atomically, write_tensors
 from precision.cases import Case
 from precision.errors import CannotRun
-from precision.judgement import Reference, Row
+from precision.judging.judgement import Reference, Row
 from precision.live import Live
 from precision.modes import Mode
 from reference import Truth

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from precision.capture import Capture
-from precision.judgement import Reference
+from precision.judging.judgement import Reference
 from precision.modes import Mode
 from precision.studies.material import Material
 from precision.studies.row import Rows

@@ -7,8 +7,8 @@ from typing import Any
 from precision.errors import CannotRun, UserError
 from precision.studies.telling import listed, number
 from precision.studies.wgan_live import EXAMPLES, Models, Notes, digest
-from precision.trace_models import trace
-from precision.trace_result import Trace
+from precision.tracing.models import trace
+from precision.tracing.result import Trace
 
 FILES = {
     "generator": ("torch_generator.py", "keras_generator.py"),

@@ -25,7 +25,7 @@ both.  By the probe's kind, which `notes["kind"]` repeats:
     many bits of fraction are kept (near: in adjacent places; far: the 1 at the end; apart: the -2^12 at the
     end); "round 2^24 and 3 near", which parts RNE, RZ and RD; "flush ...": numbers below 2^-126.
 
-`order`: in which order does it add?  Read by `precision.order_records`.
+`order`: in which order does it add?  Read by `precision.orders.records`.
     Tensors pairs (P, 2), answer (P,): +M and -M at two of the K products, ones elsewhere; places, values
     (Q, 3), background, alpha, other_answer (Q,): all other questions; uniform, normal and, where they are
     samples, data_index: outputs of seeded data, on which a revealed order is proved.

@@ -21,9 +21,9 @@ from random_sums import declaration
 from precision.errors import CannotRun
 from precision.live import KernelError, Live
 from precision.modes import MODES, Mode
-from precision.order_search import reveal, reveal_live
+from precision.orders.revealed import Revealed
+from precision.orders.search import reveal, reveal_live
 from precision.requirements import cpu_model, missing
-from precision.revealed import Revealed
 
 EACH = 40
 """Random declarations a mode: 560 in the fourteen CPU modes."""

@@ -21,9 +21,9 @@ from bench_verdicts_collect import Output, cells, cpu_modes, judgeable, large_ce
 from bench_verdicts_score import Row, Said, missed_goals, row_of, shown, summary, today
 
 import precision
-from precision.case_folder import CaseError
-from precision.hypotheses import Declaration
-from precision.meaning_bench import Bench
+from precision.judging.case_folder import CaseError
+from precision.meaning.bench import Bench
+from precision.meaning.hypotheses import Declaration
 from precision.requirements import cpu_model
 
 SEED, COUNT = 12, 330

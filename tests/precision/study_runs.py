@@ -8,7 +8,7 @@ from precision.capture import Capture, write_tensors
 from precision.cases import VARIANTS
 from precision.errors import CannotRun
 from precision.inputs import checksum
-from precision.judgement import CaseJudge, reference_of
+from precision.judging.judgement import CaseJudge, reference_of
 from precision.modes import MODES
 from precision.studies.material import Material
 from reference import evaluate

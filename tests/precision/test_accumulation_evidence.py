@@ -12,9 +12,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from precision.accumulation_evidence import ALARM, accumulation_evidence
-from precision.mean_test import mean_test, normal_of_t, same_sums
-from precision.order_moments import error_variance
+from precision.judging.accumulation_evidence import ALARM, accumulation_evidence
+from precision.judging.mean_test import mean_test, normal_of_t, same_sums
+from precision.orders.moments import error_variance
 from reference import evaluate
 from reference.orders import blocked, pairwise, sequential
 from reference.replay import replay

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from precision.capture import load_capture
-from precision.order_records import recorded_orders
+from precision.orders.records import recorded_orders
 
 ROOT = Path(__file__).parents[2]
 ABSENT = ("typer", "rich", "pandas", "pyarrow", "numba", "llvmlite", "seaborn", "matplotlib", "pytest")

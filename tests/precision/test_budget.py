@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from precision.budget import CAUSES, Budget, Level, budget
+from precision.judging.budget import CAUSES, Budget, Level, budget
 from reference import evaluate
 from reference.formats import BFLOAT16, round_to
 from reference.orders import pairwise, sequential

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from precision.capture_attribution import attribute
-from precision.capture_attribution_models import (
+from precision.attribution.attribute import attribute
+from precision.attribution.models import (
     FLOAT32,
     FLOAT32_ADDER,
     UNKNOWN,
@@ -16,8 +16,8 @@ from precision.capture_attribution_models import (
     architecture_model,
     operand_rounding_of,
 )
-from precision.prediction_orders import channels_of, k_orders
-from precision.prediction_sums import by_unit, evaluated, plan_of, rounded_arrays
+from precision.prediction.orders import channels_of, k_orders
+from precision.prediction.sums import by_unit, evaluated, plan_of, rounded_arrays
 from reference import evaluate, plain_float32
 from reference.formats import BFLOAT16, TF32
 from reference.tensorcore import PROBES, UNITS, fused_dot, round_operand, unit_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from precision.capture_attribution import attribute
-from precision.capture_attribution_models import FLOAT32_ADDER, operand_rounding_of
+from precision.attribution.attribute import attribute
+from precision.attribution.models import FLOAT32_ADDER, operand_rounding_of
 from precision.live import Live
 from precision.modes import MODES
 from precision.recording.operands import SCALARS, question

@@ -8,14 +8,14 @@ import json
 import numpy as np
 import pytest
 
+from precision.attribution.run import COLUMNS, attribute_captures, attributed, probed_rounding
 from precision.capture import Capture, write_tensors
-from precision.capture_attribution_run import COLUMNS, attribute_captures, attributed, probed_rounding
 from precision.cases import load_suite
 from precision.errors import UserError
-from precision.invariance_captured import captured_invariance
+from precision.invariance.captured import captured_invariance
 from precision.modes import MODES
-from precision.prediction_orders import k_orders
-from precision.prediction_sums import by_unit, evaluated, plan_of, rounded_arrays
+from precision.prediction.orders import k_orders
+from precision.prediction.sums import by_unit, evaluated, plan_of, rounded_arrays
 from precision.recording.operands import SCALARS
 from reference import evaluate
 from reference.formats import TF32

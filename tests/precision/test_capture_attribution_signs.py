@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from precision.capture_attribution_signs import Lean, lean, leans_alike, projection
-from precision.capture_attribution_sums import any_order_bound, rows_of, sizes
+from precision.attribution.signs import Lean, lean, leans_alike, projection
+from precision.attribution.sums import any_order_bound, rows_of, sizes
 from reference.tensorcore import UNITS, fused_dot, round_operand
 
 

@@ -9,11 +9,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from precision.case_details import Details, expected_counts, expected_sigma, order_rows, profiles
-from precision.case_folder import Case
-from precision.case_judge import Judge
-from precision.distribution import EDGES
-from precision.order_match import OrderMatch
+from precision.judging.case_details import Details, expected_counts, expected_sigma, order_rows, profiles
+from precision.judging.case_folder import Case
+from precision.judging.case_judge import Judge
+from precision.judging.distribution import EDGES
+from precision.orders.match import OrderMatch
 from precision.score import errors
 from reference import evaluate
 from reference.orders import blocked, sequential

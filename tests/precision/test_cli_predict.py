@@ -16,7 +16,7 @@ from precision.capture import Capture, write_tensors
 from precision.cases import load_suite
 from precision.errors import UserError
 from precision.inputs import checksum
-from precision.prediction import predict
+from precision.prediction.predict import predict
 from reference import plain_float32
 
 CASE = next(case for case in load_suite("smoke") if case.id == "smoke-linear")
@@ -119,7 +119,7 @@ def test_a_sampled_capture_and_a_sampled_prediction_are_compared_where_they_meet
 
 
 def test_a_mode_that_returns_16_bits_is_compared_in_16_bits(tmp_path, monkeypatch):
-    from precision import prediction_agreement as module
+    from precision.prediction import agreement as module
 
     emulated = predict(CASE, "h100", "fp16").output.astype(np.float16).astype(np.float32)
     known = replace(module.MODES[0], name="emulated.fp16", output_format="binary16")

@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from precision import doctor, doctor_facts, doctor_live, live, modes, process, requirements
-from precision.doctor_bits import changed, probe_bits
-from precision.doctor_facts import Facts, FrameworkFacts, gpu_names
-from precision.doctor_live import PROBES, ModeBits, Probe, ask_modes
-from precision.doctor_rules import RULES, contradictions
-from precision.doctor_text import show
+from precision import live, modes, process, requirements
+from precision.doctor import diagnosis as doctor
+from precision.doctor import facts as doctor_facts
+from precision.doctor import live as doctor_live
+from precision.doctor.bits import changed, probe_bits
+from precision.doctor.facts import Facts, FrameworkFacts, gpu_names
+from precision.doctor.live import PROBES, ModeBits, Probe, ask_modes
+from precision.doctor.rules import RULES, contradictions
+from precision.doctor.text import show
 from precision.inputs import Array
 from precision.modes import Framework, Mode
 from precision.process import worker_environment

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from precision.__main__ import main
-from precision.case_folder import CaseError, make_case
 from precision.errors import UserError
 from precision.explanation import explain
+from precision.judging.case_folder import CaseError, make_case
 
 X = np.arange(12, dtype=np.float32).reshape(3, 4)
 W = np.arange(8, dtype=np.float32).reshape(2, 4)

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import from_numpy as t
 
-from precision.case_folder import Case
-from precision.case_judge import Judge
-from precision.known_orders import BIAS, Order, more_cuts, other_trees, plain_cuts, walks
-from precision.norm_reveal import replay_norm
-from precision.order_match_boxes import box_of
-from precision.order_match_kernels import chain_sums
-from precision.order_search import reveal_run
-from precision.sum_kernel import SumKernel
+from precision.judging.case_folder import Case
+from precision.judging.case_judge import Judge
+from precision.orders.known import BIAS, Order, more_cuts, other_trees, plain_cuts, walks
+from precision.orders.match_boxes import box_of
+from precision.orders.match_kernels import chain_sums
+from precision.orders.norm_reveal import replay_norm
+from precision.orders.search import reveal_run
+from precision.orders.sum_kernel import SumKernel
 from reference import evaluate
 from reference.norm_recipes import CATALOGUE
 from reference.orders import blocked, sequential
@@ -251,7 +251,7 @@ def test_a_recipe_that_leaves_the_bias_out_is_not_of_the_declared_function(op, m
         found = explained(op, arrays, output, **params)
         assert (found.verdict, found.causes[0].parameter) == ("semantics", "affine")
         # Also where such a recipe is tried all the same: the bound of the declared function refuses it.
-        monkeypatch.setattr("precision.order_match_norms._declared", lambda *_: True)
+        monkeypatch.setattr("precision.orders.match_norms._declared", lambda *_: True)
 
 
 def test_a_bias_too_small_for_the_bound_is_not_left_out_of_a_proof():

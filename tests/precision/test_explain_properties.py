@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from precision.case_folder import CaseError
 from precision.explanation import explain
-from precision.output_pairs import compare, distance, likeness
-from precision.tolerance import tolerance
+from precision.judging.case_folder import CaseError
+from precision.judging.output_pairs import compare, distance, likeness
+from precision.judging.tolerance import tolerance
 from reference import evaluate
 from reference.bounds import error_bound
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 import reference
-from precision import case_judge
-from precision.output_pairs import compare, distance
+from precision.judging import case_judge
+from precision.judging.output_pairs import compare, distance
 from precision.testing import assert_explained
 
 pytest_plugins = ["pytester"]

@@ -12,10 +12,10 @@ from precision.capture import load_capture
 from precision.capturing import choose
 from precision.cases import Case, kept_elements, load_probes, load_suite
 from precision.errors import UserError
-from precision.judgement import CaseJudge, reference_of
+from precision.judging.judgement import CaseJudge, reference_of
+from precision.judging.probe import judge_probe, probe_limits
 from precision.modes import CAPTURE_MODES, MODES, select_modes
-from precision.order_records import recorded_orders
-from precision.probe import judge_probe, probe_limits
+from precision.orders.records import recorded_orders
 from precision.suites.gradients import output_shape
 from reference import evaluate, plain_float32
 

@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from precision import invariance_cost, live, requirements
+from precision import live, requirements
 from precision.cases import load_suite, select_cases
 from precision.errors import UserError
-from precision.invariance import COLUMNS, distance_between, invariance
-from precision.invariance_ask import Plan, checked_plan
-from precision.invariance_settings import FACTORS, NotApplicable, settings
+from precision.invariance import cost as invariance_cost
+from precision.invariance.ask import Plan, checked_plan
+from precision.invariance.measure import COLUMNS, distance_between, invariance
+from precision.invariance.settings import FACTORS, NotApplicable, settings
 from precision.modes import FRAMEWORKS, Framework, Mode
 from precision.suites.gradients import gradients
 from precision.suites.layers import conv, linear, norm

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from precision.budget_rows import with_formula
 from precision.capture import Capture, write_tensors
-from precision.case_judge import Judge
 from precision.cases import load_suite
-from precision.judgement import CaseJudge, reference_of
+from precision.judging.budget_rows import with_formula
+from precision.judging.case_judge import Judge
+from precision.judging.judgement import CaseJudge, reference_of
 from precision.modes import select_modes
 from reference import plain_float32
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from precision.cases import load_suite
-from precision.judgement import CaseJudge, reference_of
+from precision.judging.judgement import CaseJudge, reference_of
+from precision.judging.sampled_judgement import whole_output
 from precision.modes import select_modes
-from precision.sampled_judgement import whole_output
 from precision.sampling import Sampled, output_sha256, sample_index
 from reference import plain_float32
 

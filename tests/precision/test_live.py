@@ -8,10 +8,10 @@ import signal
 import numpy as np
 import pytest
 
-import precision.reveal_suite as suite
 from precision.cases import load_suite, select_cases
 from precision.live import KernelError, Live
 from precision.modes import select_modes
+from precision.orders import suite
 
 X = {"input": np.ones((2, 3), np.float32), "weight": np.ones((2, 3), np.float32)}
 

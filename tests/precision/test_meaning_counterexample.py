@@ -7,8 +7,8 @@ import pytest
 import torch.nn.functional as F
 from torch import from_numpy as t
 
-from precision.counterexample import smallest
-from precision.meaning import search
+from precision.meaning.counterexample import smallest
+from precision.meaning.search import search
 
 
 def drawn(seed, *shape):

@@ -7,10 +7,10 @@ import pytest
 import torch.nn.functional as F
 from torch import from_numpy as t
 
-from precision.hypotheses import Declaration
-from precision.meaning import search
-from precision.meaning_norm_form import Statistics, form_of
-from precision.meaning_norm_rows import is_right_but_for_statistics
+from precision.meaning.hypotheses import Declaration
+from precision.meaning.norm_form import Statistics, form_of
+from precision.meaning.norm_rows import is_right_but_for_statistics
+from precision.meaning.search import search
 
 U = 2.0**-24
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import from_numpy as t
 
-from precision.hypotheses import Declaration
-from precision.meaning import search
-from precision.meaning_gradients import InEps
+from precision.meaning.gradients import InEps
+from precision.meaning.hypotheses import Declaration
+from precision.meaning.search import search
 from reference import evaluate
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import from_numpy as t
 
-from precision.meaning import search
+from precision.meaning.search import search
 
 KINDS = ("normal", "uniform", "offset")
 

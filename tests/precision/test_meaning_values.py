@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from precision.hypotheses import Change, Declaration, Known, nice_numbers, unravelled
-from precision.meaning_functions import ACTIVATIONS
-from precision.meaning_gather import gathered, output_shape
-from precision.meaning_limits import direct
-from precision.meaning_norm_form import Statistics, form_of, rough, values, whole
+from precision.meaning.functions import ACTIVATIONS
+from precision.meaning.gather import gathered, output_shape
+from precision.meaning.hypotheses import Change, Declaration, Known, nice_numbers, unravelled
+from precision.meaning.limits import direct
+from precision.meaning.norm_form import Statistics, form_of, rough, values, whole
 from reference import evaluate
 
 U = 2.0**-24

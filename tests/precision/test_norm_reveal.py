@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from precision.cases import load_suite
-from precision.norm_probes import FRESH, fresh_arrays, normalized_rows, probes
-from precision.norm_reveal import RevealedNorm, replay_norm, reveal_norm
-from precision.norm_search import same_bits
+from precision.orders.norm_probes import FRESH, fresh_arrays, normalized_rows, probes
+from precision.orders.norm_reveal import RevealedNorm, replay_norm, reveal_norm
+from precision.orders.norm_search import same_bits
 from reference.norm_recipes import CATALOGUE, Recipe, evaluate_recipe
 from reference.recipe_orders import Order
 from reference.recipe_statistics import Statistics, Welford

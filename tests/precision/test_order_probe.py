@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from precision.join_probe import assemble
-from precision.order_probe import NoTree, reveal_order
+from precision.orders.join_probe import assemble
+from precision.orders.probe import NoTree, reveal_order
 from reference.orders import blocked, pairwise, sequential, split_k, strided
 from reference.replay import replay
 from reference.tree import Fused, Item, Run, Series, SummationTree, chain, series

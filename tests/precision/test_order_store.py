@@ -12,10 +12,10 @@ import pytest
 from precision.capture import Capture
 from precision.cases import load_suite
 from precision.errors import UserError
-from precision.norm_reveal import RevealedNorm, Stage
-from precision.order_search import reveal_run
-from precision.order_store import Stored, from_json, orders_of, read_orders, to_json, write_orders
-from precision.revealed import Revealed
+from precision.orders.norm_reveal import RevealedNorm, Stage
+from precision.orders.revealed import Revealed
+from precision.orders.search import reveal_run
+from precision.orders.store import Stored, from_json, orders_of, read_orders, to_json, write_orders
 from reference.norm_recipes import CATALOGUE
 
 SHAPES = {"input": (3, 20), "weight": (5, 20)}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from precision.__main__ import main
-from precision.output_pairs import compare, likeness
-from precision.output_relations import relation
+from precision.judging.output_pairs import compare, likeness
+from precision.judging.output_relations import relation
 
 RNG = np.random.default_rng(1)
 B = RNG.standard_normal((2, 6, 5, 5)).astype(np.float32)

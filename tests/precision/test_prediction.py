@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from precision.errors import UserError
-from precision.prediction import predict
-from precision.prediction_orders import k_orders
+from precision.prediction.orders import k_orders
+from precision.prediction.predict import predict
 from reference import evaluate
 from reference.scheme import Part, Scheme
 from reference.tensorcore import UNITS, fused_dot, round_operand

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from precision.cases import load_suite
-from precision.probe import Limits, judge_probe, probe_limits
+from precision.judging.probe import Limits, judge_probe, probe_limits
 from reference import Truth, plain_float32
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from precision.capture import Capture, write_tensors
 from precision.errors import CannotRun, UserError
-from precision.order_probe import NoTree
-from precision.order_records import MissingProbe, asker, recorded_orders, reveal_recorded
+from precision.orders.probe import NoTree
+from precision.orders.records import MissingProbe, asker, recorded_orders, reveal_recorded
 from precision.recording import RecordedProbe
 from precision.recording.accumulator import questions
 from precision.recording.invariance import compared

@@ -10,9 +10,9 @@ import pytest
 
 from precision.errors import UserError
 from precision.live import KernelError, Live
-from precision.order_search import reveal, reveal_run
-from precision.revealed import Revealed
-from precision.sum_kernel import SumKernel
+from precision.orders.revealed import Revealed
+from precision.orders.search import reveal, reveal_run
+from precision.orders.sum_kernel import SumKernel
 from reference import evaluate
 from reference.orders import blocked, kahan_sum_products, pairwise, sequential
 from reference.replay import replay, replay_rows

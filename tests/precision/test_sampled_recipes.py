@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from precision.cases import load_suite
-from precision.norm_reveal import replay_norm
-from precision.sampled_judgement import whole_output
-from precision.sampled_recipes import recipe_candidates
+from precision.judging.sampled_judgement import whole_output
+from precision.orders.norm_reveal import replay_norm
+from precision.orders.sampled_recipes import recipe_candidates
 from precision.sampling import Sampled, output_sha256, sample_index
 from reference.norm_recipes import CATALOGUE
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from precision.distribution import error_map, histogram
+from precision.judging.distribution import error_map, histogram
 from precision.score import condition, cosine_and_angle, decimal, errors, largest_share, scores
 from reference import Truth
 

@@ -31,8 +31,8 @@ from precision.studies.detnet_stages import explained
 from precision.studies.detnet_trace import Traced, growth, stage_of
 from precision.studies.material import Material
 from precision.studies.row import load_document
-from precision.trace_models import trace
-from precision.trace_result import Trace
+from precision.tracing.models import trace
+from precision.tracing.result import Trace
 
 DOCUMENT = load_document("detnet")
 

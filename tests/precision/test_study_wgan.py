@@ -21,7 +21,7 @@ from precision.studies.wgan_exact import Groups, channels_back, noise, of_channe
 from precision.studies.wgan_live import EXAMPLES, Models
 from precision.studies.wgan_networks import DECLARED, FORMULAS, PORT
 from precision.studies.wgan_traces import told
-from precision.trace_models import trace
+from precision.tracing.models import trace
 from reference import conv2d
 from reference.rearrange import plain_depth_to_space
 

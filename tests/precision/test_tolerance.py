@@ -9,9 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from precision.meaning_limits import direct
-from precision.operand_tolerance import operand_limits
-from precision.tolerance import tolerance
+from precision.judging.tolerance import tolerance
+from precision.meaning.limits import direct
+from precision.meaning.operand_tolerance import operand_limits
 from reference import evaluate
 from reference.orders import blocked, pairwise, sequential
 from reference.replay import replay

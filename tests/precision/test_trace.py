@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import precision
-from precision.trace_models import trace
-from precision.trace_result import Trace
+from precision.tracing.models import trace
+from precision.tracing.result import Trace
 
 MODELS = Path(__file__).parent / "traced"
 SMALL, PLANTED, RANDOM = MODELS / "small_torch.py", MODELS / "planted_torch.py", MODELS / "random_torch.py"

@@ -16,8 +16,8 @@ import pytest
 
 from precision.__main__ import main
 from precision.errors import UserError
-from precision.trace_models import trace
-from precision.trace_process import TraceProcess
+from precision.tracing.models import trace
+from precision.tracing.process import TraceProcess
 
 MODELS = Path(__file__).parent / "traced"
 SMALL = MODELS / "small_torch.py"
@@ -129,7 +129,7 @@ def test_calls_that_depend_on_the_data_are_refused(process: TraceProcess, tmp_pa
     ],
 )
 def test_inputs(process: TraceProcess, options: dict[str, Any], words: str) -> None:
-    from precision.trace_models import _inputs
+    from precision.tracing.models import _inputs
 
     given = {"input": None, "shape": None, **options}
     with pytest.raises(UserError, match=words):
@@ -137,7 +137,7 @@ def test_inputs(process: TraceProcess, options: dict[str, Any], words: str) -> N
 
 
 def test_model_without_any_input(process: TraceProcess) -> None:
-    from precision.trace_models import _inputs
+    from precision.tracing.models import _inputs
 
     with pytest.raises(UserError, match=r"give --shape 1,3,224,224"):
         _inputs(process, {"has_inputs": False, "shape": None}, None, None, 0)

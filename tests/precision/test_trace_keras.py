@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from precision.trace_models import trace
-from precision.trace_result import Trace
+from precision.tracing.models import trace
+from precision.tracing.result import Trace
 
 MODELS = Path(__file__).parent / "traced"
 TORCH, KERAS = MODELS / "small_torch.py", MODELS / "small_keras.py"

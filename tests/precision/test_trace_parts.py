@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from precision.errors import UserError
-from precision.trace_carry import carry_weights
-from precision.trace_declared import declare, differences, reordered, same_weights
-from precision.trace_errors import split_of
-from precision.trace_glue import ARITHMETIC, glue_explained, glue_truth
-from precision.trace_judge import UnitJudge, other_finding
-from precision.trace_match import match_units, read_pairs
-from precision.trace_units import Unit, build_units, linearized, read_calls
+from precision.tracing.carry import carry_weights
+from precision.tracing.declared import declare, differences, reordered, same_weights
+from precision.tracing.errors import split_of
+from precision.tracing.glue import ARITHMETIC, glue_explained, glue_truth
+from precision.tracing.judge import UnitJudge, other_finding
+from precision.tracing.match import match_units, read_pairs
+from precision.tracing.units import Unit, build_units, linearized, read_calls
 from reference import evaluate
 
 FLOATS = st.floats(-(2.0**100), 2.0**100, width=32)

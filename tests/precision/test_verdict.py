@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from precision.explanation import Cause, OutputExplained
-from precision.probe import Probe
-from precision.verdict import Evidence, judge, probe_in_doubt
+from precision.judging.probe import Probe
+from precision.judging.verdict import Evidence, judge, probe_in_doubt
 
 FINE = Probe(4, 0, 0, 0, 0.0, 0.0)
 NEARLY = Probe(4, 0, 0, 2, 1e-6, 1e-6)

@@ -1,0 +1,1 @@
+"""What this machine can measure, and which of its switches contradict each other."""

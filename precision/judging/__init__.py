@@ -1,0 +1,1 @@
+"""From an output and its truth to a verdict: the parts of the error, their evidence, their limits."""

@@ -1,0 +1,1 @@
+"""Which function was computed, when it is not the declared one: hypotheses, tried on the output itself."""
