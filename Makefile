@@ -5,18 +5,21 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= out/report
 
-.PHONY: report test test-all bench browser lint readme clean
+.PHONY: report test test-all bench browser lint docs readme clean
 .DELETE_ON_ERROR:
 
 # Status 1 means that the report found something that is not rounding: it is written all the same.
 report: $(STAMP)
 	$(BIN)/precision report default -o $(OUT) || [ $$? -eq 1 ]
 
+# Each worker takes whole files, as their fixtures are dear; more than four need more memory than they save time.
+PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+
 test: $(STAMP) browser
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 test-all: $(STAMP) browser
-	$(BIN)/python -m pytest -q -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 # The pages are tested in a real Chromium: the one that is here, else Debian's, else Playwright's.
 browser: $(STAMP)
@@ -45,5 +48,12 @@ $(STAMP): pyproject.toml constraints.txt
 clean:
 	rm -rf out $(VENV)
 
-readme: report
+# The pages that are made from what is kept, and the notebook, which runs four small layers.
+docs: $(STAMP)
+	$(BIN)/python docs/generate_reference.py
+	$(BIN)/python docs/generate_orders.py
+	$(BIN)/python docs/generate_studies.py
+	$(BIN)/python docs/generate_example.py
+
+readme: report docs
 	$(BIN)/python docs/generate_readme.py --picture $(OUT)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from tensorflow.python.eager import context, execute
 from tensorflow.python.framework import op_callbacks
 
+from precision.frameworks import tensorflow_trace_attention as attention
+from precision.frameworks import tensorflow_trace_functions as functions
 from precision.frameworks import tensorflow_trace_layers as layers
 from precision.frameworks import tensorflow_trace_operations as operations
 from precision.frameworks.tensorflow_tensors import state
@@ -29,6 +31,7 @@ from precision.tracing.tape import (
     Frame,
     Tape,
     TraceError,
+    Weight,
     channels_first,
     channels_last,
 )
@@ -50,6 +53,9 @@ class TensorFlowFrame(Frame):
     def is_number(self, tensor: Any) -> bool:
         return isinstance(tensor, tf.Tensor) and tensor.dtype == tf.float32
 
+    def kind(self, tensor: Any) -> str:
+        return str(tensor.dtype.name)
+
 
 class Recorder:
     """Stands in for `Layer.__call__` and listens to the operations, for one pass."""
@@ -57,7 +63,8 @@ class Recorder:
     def __init__(self, tape: Tape, model: Any) -> None:
         self.tape, self.model = tape, model
         self.path: list[str] = []
-        self._quiet = False
+        self.quiet = False
+        self._variables = {id(each.value.handle): each for each in model.variables}
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -66,47 +73,53 @@ class Recorder:
         def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
             return self._called(original, layer, args, kwargs)
 
-        functions = [
+        replaced = [
             (module, name, getattr(module, name))
             for module in _MODULES
-            for name in layers.COMPOSED
+            for name in functions.COMPOSED
             if hasattr(module, name)
         ]
         keras.layers.Layer.__call__ = call
-        for module, name, function in functions:
+        for module, name, function in replaced:
             setattr(module, name, self._function(name, function))
+        attend = getattr(attention.HEADS, attention.METHOD)
+        setattr(attention.HEADS, attention.METHOD, attention.attention(self, attend))
         op_callbacks.add_op_callback(self._operation)
         try:
             yield
         finally:
+            setattr(attention.HEADS, attention.METHOD, attend)
             op_callbacks.remove_op_callback(self._operation)
-            for module, name, function in functions:
+            for module, name, function in replaced:
                 setattr(module, name, function)
             keras.layers.Layer.__call__ = original
 
     @contextmanager
-    def _silence(self) -> Iterator[None]:
-        before, self._quiet = self._quiet, True
+    def silence(self) -> Iterator[None]:
+        before, self.quiet = self.quiet, True
         try:
             yield
         finally:
-            self._quiet = before
+            self.quiet = before
 
     def _called(self, original: Callable[..., Any], layer: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        if self._quiet:
+        if self.quiet:
             return original(layer, *args, **kwargs)
         if not layers.is_leaf(layer):
             return self._composite(original, layer, args, kwargs)
         inputs = args[0] if args else kwargs.get("inputs")
         operands = tuple(tf.nest.flatten(inputs)) if inputs is not None else ()
-        with self._silence():
+        with self.silence():
             operands = tuple(
                 each if isinstance(each, tf.Tensor) else tf.convert_to_tensor(each) for each in operands
             )
-            training = self._training(layer, kwargs)
+            if type(layer) is attention.EINSUM:
+                return self._flat_dense(original, layer, operands[0], kwargs)
+            training, looked_up = self._training(layer, kwargs), attention.embedding_call(layer, operands)
             found = layers.call_of(layer, operands, training, self.tape.last(operands))
-            call, last_in, last_out = found
-            if call.op == UNKNOWN or not all(map(self.tape.frame.is_number, operands)):
+            call, last_in, last_out = found if looked_up is None else (looked_up, False, False)
+            numbers = looked_up is not None or all(each.dtype.is_floating for each in operands)
+            if call.op == UNKNOWN or not numbers:
                 call = Call(UNKNOWN if call.op != RANDOM else call.op, operands, call.params, {}, call.detail)
             activation = layers.activation_of(layer) if call.op != UNKNOWN else None
             structure = inputs
@@ -121,6 +134,26 @@ class Recorder:
         if activation is not None:
             output = self._activated(activation, output, name, last_out)
         return output
+
+    def _flat_dense(self, original: Callable[..., Any], layer: Any, x: Any, kwargs: dict[str, Any]) -> Any:
+        """An `EinsumDense`, as a linear layer where its equation is one."""
+        dense = attention.FlatDense(layer, x)
+        activation = layers.activation_of(layer) if dense.known else None
+        name = ".".join([*self.path, layer.name])
+
+        def compute(given: tuple[Any, ...]) -> Any:
+            fed = dense.native(given[0]) if dense.known else given[0]
+            output = self._computed(original, layer, (fed,), kwargs, activation is not None)
+            return dense.flat_output(output) if dense.known else output
+
+        if not dense.known or not self.tape.frame.is_number(x):
+            return self.tape.record(Call(UNKNOWN, (x,), detail="EinsumDense"), name, compute, False, False)
+        operand = dense.flat(x)
+        self.tape.mark(operand, self.tape.producers([x]), False)
+        found = self.tape.record(dense.call(operand), name, compute, False, False)
+        output = dense.native_output(found)
+        self.tape.mark(output, self.tape.producers([found]), False)
+        return output if activation is None else self._activated(activation, output, name, False)
 
     def _training(self, layer: Any, kwargs: Mapping[str, Any]) -> bool:
         given = kwargs.get("training")
@@ -147,8 +180,8 @@ class Recorder:
     def _activated(self, activation: Any, output: Any, name: str, last: bool) -> Any:
         if isinstance(activation, keras.layers.Layer):
             return activation(output)
-        call = layers.activation_call(activation, output, last)
-        with self._silence():
+        call = functions.activation_call(activation, output, last)
+        with self.silence():
             return self.tape.record(call, f"{name}.{call.op}", lambda given: activation(given[0]), last, last)
 
     def _function(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -160,12 +193,12 @@ class Recorder:
             given.apply_defaults()
             x, *_ = given.arguments.values()
             known = self.tape.known(x) is not None and self.tape.frame.is_number(x)
-            found = layers.composed_call(name, x, given.arguments) if known and not self._quiet else None
+            found = functions.composed_call(name, x, given.arguments) if known and not self.quiet else None
             if found is None:
                 return function(*args, **kwargs)
             rest = dict(list(given.arguments.items())[1:])
             last = self.tape.last([x])
-            with self._silence():
+            with self.silence():
                 word = ".".join([*self.path, found.op])
                 return self.tape.record(found, word, lambda new: function(new[0], **rest), last, last)
 
@@ -184,11 +217,14 @@ class Recorder:
     def _operation(
         self, kind: Any, inputs: Any, attributes: Any, outputs: Any, op_name: Any = None, graph: Any = None
     ) -> None:
-        if self._quiet or graph is not None:
+        if self.quiet or graph is not None:
             return
         name = kind.decode() if isinstance(kind, bytes) else str(kind)
         tensors = [each for each in inputs if isinstance(each, tf.Tensor)]
         tracked = any(self.tape.known(each) is not None for each in tensors)
+        with self.silence():
+            self._hold(name, inputs, tensors, outputs)
+        views: list[tuple[Any, Any]] = []
         if name in operations.RANDOM:
             call = Call(RANDOM, (), detail=name)
             last_in = last_out = False
@@ -200,8 +236,9 @@ class Recorder:
                 self.tape.mark(each, producers, last and len(each.shape) > 2)
             return
         else:
-            with self._silence():
-                found = operations.call_of(name, inputs, _pairs(attributes), outputs, self.tape)
+            with self.silence():
+                given, views = self._untransposed(name, inputs, _pairs(attributes))
+                found = operations.call_of(name, given, _pairs(attributes), outputs, self.tape)
             if found is None or not all(map(self.tape.frame.is_number, found[0].operands)):
                 numbers = tuple(each for each in tensors if self.tape.known(each) is not None)
                 last = self.tape.last(tensors)
@@ -212,15 +249,55 @@ class Recorder:
             swap = {id(old): new for old, new in zip(call.operands, given, strict=True) if old is not new}
             if not swap:
                 return list(outputs) if len(outputs) > 1 else outputs[0]
+            for own, view in views:
+                if id(view) in swap:
+                    swap[id(own)] = tf.linalg.matrix_transpose(swap.pop(id(view)))
             fed = [swap.get(id(each), each) for each in inputs]
             new = execute.quick_execute(name, len(outputs), fed, attributes, context.context())
             return new if len(new) > 1 else new[0]
 
         word = name if call.op == UNKNOWN else call.op
-        with self._silence():
+        with self.silence():
             result = self.tape.record(call, ".".join([*self.path, word]), compute, last_in, last_out)
         # The list itself is what the operation returns.
         outputs[:] = result if isinstance(result, list) else [result]
+
+    def _untransposed(
+        self, name: str, inputs: Any, attributes: Mapping[str, Any]
+    ) -> tuple[list[Any], list[tuple[Any, Any]]]:
+        """The operands of a product as they are multiplied, and of each that is transposed for it the view.
+
+        A product that transposes an operand by itself is two calls, as it is where it is written so.
+        """
+        given, views = list(inputs), []
+        for at, flags in enumerate(operations.TRANSPOSED.get(name, ())):
+            x = given[at]
+            if not any(attributes.get(flag) for flag in flags) or self.tape.held(x) is not None:
+                continue
+            rank = len(x.shape)
+            call = Call("permute", (x,), {"dims": [*range(rank - 2), rank - 1, rank - 2]}, {}, "transpose")
+            if self.tape.known(x) is None:
+                view = tf.linalg.matrix_transpose(x)
+            else:
+                word = ".".join([*self.path, "permute"])
+                view = self.tape.record(
+                    call, word, lambda new: tf.linalg.matrix_transpose(new[0]), False, False
+                )
+            given[at] = view
+            views.append((x, view))
+        return given, views
+
+    def _hold(self, name: str, inputs: Any, tensors: list[Any], outputs: Any) -> None:
+        """Remember tensors that hold the numbers of one of the model's variables."""
+        if name == "ReadVariableOp":
+            variable = self._variables.get(id(inputs[0]))
+            if variable is not None and outputs[0].dtype == tf.float32:
+                weight = Weight(lambda: np.array(variable, np.float32), variable.assign)
+                self.tape.hold(outputs[0], weight)
+        held = self.tape.held(tensors[0]) if name in operations.SPREADS and tensors else None
+        spread = None if held is None else operations.spread(held, outputs[0])
+        if spread is not None:
+            self.tape.hold(outputs[0], spread)
 
 
 def _pairs(attributes: Any) -> dict[str, Any]:
@@ -252,6 +329,8 @@ class Model:
         if rank < 3:
             return False
         for layer in self._layers():
+            if rank == 3 and isinstance(layer, layers.SEQUENTIAL):
+                return False
             if hasattr(layer, "data_format"):
                 return bool(layer.data_format == "channels_last")
         return False
@@ -259,14 +338,16 @@ class Model:
     def notes(self) -> list[str]:
         return []
 
-    def run(self, tape: Tape, inputs: list[NDArray[Any]], seed: int) -> list[Any]:
-        """One pass; all variables, those of seeds included, are put back afterwards."""
+    def run(self, tape: Tape, inputs: list[NDArray[Any]], seed: int, names: Sequence[str] = ()) -> list[Any]:
+        """One pass; all variables, those of seeds included, are put back.  names: keys of the inputs."""
         tensors = [tf.constant(array) for array in inputs]
         for k, tensor in enumerate(tensors):
             tape.mark(tensor, frozenset([-1 - k]), self.input_last(len(tensor.shape)))
+        given = dict(zip(names, tensors, strict=True)) if names else tensors
+        given = tensors[0] if len(tensors) == 1 and not names else given
         if not self._built:
             # Layers without weights yet would be built in the middle of the pass, on symbolic tensors.
-            self.model(tensors[0] if len(tensors) == 1 else tensors)
+            self.model(given)
             self._built = True
         variables = list(self.model.variables)
         before = [np.array(variable) for variable in variables]
@@ -274,7 +355,7 @@ class Model:
         recorder = Recorder(tape, self.model)
         try:
             with tf.device(state["device"]), recorder.listening():
-                output = self.model(tensors[0] if len(tensors) == 1 else tensors)
+                output = self.model(given)
         finally:
             for variable, value in zip(variables, before, strict=True):
                 variable.assign(value)
@@ -282,6 +363,11 @@ class Model:
 
     def _layers(self) -> Iterator[Any]:
         return iter(self.model._flatten_layers(include_self=False, recursive=True))
+
+
+def seeded(seed: int) -> None:
+    """Set every generator that a model file may draw weights from."""
+    keras.utils.set_random_seed(seed)
 
 
 def frame() -> Frame:

@@ -10,14 +10,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from precision.frameworks.tensorflow_trace_functions import Found, activation_call, axis_of, reshaped
 from precision.tracing.tape import IDENTITY, RANDOM, UNKNOWN, Call, Weight
 
 Float32 = NDArray[np.float32]
-Found = tuple[Call, bool, bool]
-"""The call, whether its operands lie channels last, whether its output does."""
 Turn = Callable[[Float32], Float32]
 
-_CONTAINERS = (keras.Model, keras.Sequential)
+_CONTAINERS = (keras.Model, keras.Sequential, keras.layers.MultiHeadAttention)
 
 
 def is_leaf(layer: Any) -> bool:
@@ -47,37 +46,6 @@ def activation_of(layer: Any) -> Any:
         return None
     found = getattr(layer, "activation", None)
     return None if found is None or found is keras.activations.linear else found
-
-
-def activation_call(function: Any, x: Any, last: bool) -> Call:
-    """The declaration of an activation function with its default parameters."""
-    name = getattr(function, "__name__", type(function).__name__)
-    known = _FUNCTIONS.get(name)
-    if known is None:
-        return Call(UNKNOWN, (x,), detail=name)
-    op, params = known
-    if op in ("softmax", "log_softmax"):
-        params = {"dim": axis_of(-1, len(x.shape), last)}
-    return Call(op, (x,), params, {}, name)
-
-
-COMPOSED = ("gelu", "silu", "swish")
-"""Functions of tf.nn and keras.activations that are many operations."""
-
-
-def composed_call(name: str, x: Any, given: Mapping[str, Any]) -> Call | None:
-    """The declaration of one of these; given: all its arguments."""
-    if name == "gelu":
-        return Call("gelu", (x,), {"approximate": "tanh" if given["approximate"] else "none"}, {}, name)
-    return Call("silu", (x,), {}, {}, name) if float(given.get("beta", 1.0)) == 1.0 else None
-
-
-def axis_of(axis: int, rank: int, last: bool) -> int:
-    """An axis of a tensor as an axis of its canonical array."""
-    positive = int(axis) % rank
-    if not last or rank < 3 or positive == 0:
-        return positive
-    return 1 if positive == rank - 1 else positive + 1
 
 
 def _weight(variable: Any, to: Turn | None = None, back: Turn | None = None) -> Weight:
@@ -237,7 +205,11 @@ def _pool(kind: str) -> Any:
 
 
 def _global_average(layer: Any, operands: Any, training: bool, last: bool) -> Found:
-    last, rank = _is_last(layer, operands), len(operands[0].shape)
+    rank = len(operands[0].shape)
+    if layer.data_format == "channels_last" and not last:  # a sequence, (N, T, C), as it is
+        params = {"dim": list(range(1, rank - 1)), "keepdim": bool(layer.keepdims)}
+        return Call("mean", operands, params, {}, type(layer).__name__), False, False
+    last = _is_last(layer, operands)
     params = {"dim": list(range(2, rank)), "keepdim": bool(layer.keepdims)}
     return Call("mean", operands, params, {}, type(layer).__name__), last, last and bool(layer.keepdims)
 
@@ -260,9 +232,8 @@ def _flatten(layer: Any, operands: Any, training: bool, last: bool) -> Found:
 
 
 def _reshape(layer: Any, operands: Any, training: bool, last: bool) -> Found:
-    turned = last and len(operands[0].shape) > 2
-    out = turned and len(layer.target_shape) + 1 > 2
-    params = {"order": "NHWC" if turned else "NCHW", "out_last": out}
+    rank = len(operands[0].shape)
+    params, out = reshaped(rank, len(layer.target_shape) + 1, last)
     return Call("reshape", operands, params, {}, "Reshape"), last, out
 
 
@@ -344,6 +315,9 @@ def _up_sampling(layer: Any, operands: Any, training: bool, last: bool) -> Found
 
 
 _L = keras.layers
+SEQUENTIAL = (_L.RNN, _L.Bidirectional, _L.TimeDistributed, _L.MultiHeadAttention, _L.Embedding, _L.Dense,
+              _L.EinsumDense, _L.LayerNormalization)  # fmt: skip
+"""Layers that take a tensor of rank 3 as a sequence, (N, T, C), in every framework."""
 _BUILDERS: Mapping[Any, Callable[[Any, Any, bool, bool], Found | None]] = {
     **dict.fromkeys((_L.Conv1D, _L.Conv2D, _L.Conv3D), _conv),
     **dict.fromkeys((_L.DepthwiseConv1D, _L.DepthwiseConv2D), _depthwise),
@@ -379,21 +353,4 @@ _NOISE = (_L.SpatialDropout1D, _L.SpatialDropout2D, _L.SpatialDropout3D, _L.Gaus
           _L.AlphaDropout)  # fmt: skip
 _ACTIVATED = {
     kind for kind, build in _BUILDERS.items() if build in (_conv, _depthwise, _conv_transpose, _dense)
-}
-_FUNCTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "relu": ("relu", {}),
-    "relu6": ("clamp", {"low": 0.0, "high": 6.0}),
-    "leaky_relu": ("leaky_relu", {"negative_slope": 0.2}),
-    "elu": ("elu", {"alpha": 1.0}),
-    "selu": ("selu", {}),
-    "gelu": ("gelu", {"approximate": "none"}),
-    "silu": ("silu", {}),
-    "swish": ("silu", {}),
-    "sigmoid": ("sigmoid", {}),
-    "tanh": ("tanh", {}),
-    "softplus": ("softplus", {}),
-    "exponential": ("exp", {}),
-    "softmax": ("softmax", {}),
-    "log_softmax": ("log_softmax", {}),
-    "linear": (IDENTITY, {}),
-}
+} | {_L.EinsumDense}

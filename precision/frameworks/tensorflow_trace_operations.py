@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from precision.frameworks.tensorflow_trace_layers import Found, axis_of
+from precision.frameworks.tensorflow_trace_functions import Found, axis_of, reshaped
 from precision.tracing.tape import IDENTITY, Call, Tape, Weight
 
 RANDOM = frozenset(
@@ -50,10 +50,22 @@ MOVES = frozenset(
     }
 )
 """Operations that only move numbers, or give none."""
+SPREADS = frozenset({"BroadcastTo", "Tile", "ExpandDims", "Reshape", "Identity"})
+"""Operations after which a parameter is still the same numbers."""
+_BOTH = (("transpose_a", "adj_x"), ("transpose_b", "adj_y"))
+TRANSPOSED = dict.fromkeys(("MatMul", "BatchMatMul", "BatchMatMulV2"), _BOTH)
 _UNARY = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "Selu": "selu", "Exp": "exp", "Log": "log",
           "Expm1": "expm1", "Log1p": "log1p", "Erf": "erf", "Erfc": "erfc",
           "Softplus": "softplus"}  # fmt: skip
-_BINARY = {"AddV2": "add", "Add": "add", "Sub": "sub", "Mul": "mul", "RealDiv": "div", "Div": "div"}
+_BINARY = {
+    "AddV2": "add",
+    "Add": "add",
+    "Sub": "sub",
+    "Mul": "mul",
+    "RealDiv": "div",
+    "Div": "div",
+    "BiasAdd": "add",
+}
 _PADS = {"Pad": "constant", "PadV2": "constant", "MirrorPad": "reflect"}
 
 
@@ -64,19 +76,75 @@ def call_of(name: str, inputs: Any, attributes: Mapping[str, Any], outputs: Any,
     operands = tuple(inputs)
     if name in _UNARY:
         return Call(_UNARY[name], operands[:1], {}, {}, f"tf {name}"), last, last
+    if name == "BiasAdd" and attributes.get("data_format") not in (b"NHWC", "NHWC"):
+        return None
     if name in _BINARY:
         return _binary(_BINARY[name], operands, tape, last)
+    if name in TRANSPOSED:
+        return _matmul(operands, attributes, tape)
+    if name == "ConcatV2":
+        return _concat(operands, tape, last)
     build = _BUILDERS.get(name)
     return build(operands, attributes, outputs, last) if build is not None else None
 
 
+def spread(weight: Weight, output: Any) -> Weight | None:
+    """The parameter in the shape of a tensor with its numbers, once or repeated; None for other shapes."""
+    shape, own = tuple(int(n) for n in output.shape), weight.get().shape
+    padded = (1,) * (len(shape) - len(own)) + own
+    same = int(np.prod(shape)) == int(np.prod(own))
+    if not same and (
+        len(padded) != len(shape) or any(p not in (1, n) for p, n in zip(padded, shape, strict=True))
+    ):
+        return None
+
+    def get() -> Any:
+        array = weight.get()
+        return array.reshape(shape) if same else np.broadcast_to(array.reshape(padded), shape).copy()
+
+    def put(array: Any) -> None:
+        once = () if same else tuple(slice(0, 1) if n == 1 else slice(None) for n in padded)
+        if weight.put is not None:
+            weight.put(np.ascontiguousarray(array[once]).reshape(own))
+
+    return Weight(get, put)
+
+
+def _with_parameter(
+    op: str, operands: Any, params: Mapping[str, Any], tape: Tape, last: bool
+) -> Found | None:
+    """The call with the one operand that is a parameter of the model as its weight; None without such."""
+    at = [k for k, each in enumerate(operands) if tape.held(each) is not None]
+    held = tape.held(operands[at[0]]) if len(at) == 1 else None
+    if held is None:
+        return None
+    rest = tuple(each for k, each in enumerate(operands) if k != at[0])
+    rank = max(len(each.shape) for each in operands)
+    own = [int(n) for n in operands[at[0]].shape]
+    shape = [1] * (rank - len(own)) + own
+    turned = last and rank > 2
+
+    def get() -> Any:
+        array = held.get().reshape(shape)
+        return np.ascontiguousarray(np.moveaxis(array, -1, 1)) if turned else array
+
+    def put(array: Any) -> None:
+        if held.put is not None:
+            held.put((np.moveaxis(array, 1, -1) if turned else array).reshape(own))
+
+    return Call(op, rest, {**params, "at": at[0]}, {"weight": Weight(get, put)}, op), last, last
+
+
 def _binary(op: str, operands: tuple[Any, ...], tape: Tape, last: bool) -> Found | None:
+    found = _with_parameter(op, operands, {}, tape, last)
+    if found is not None:
+        return found
     a, b = operands
     for side, tensor, other in (("right", a, b), ("left", b, a)):
         if tape.known(other) is None and len(other.shape) == 0:
             params = {"scalar": float(other.numpy()), "side": side}
             return Call(op, (tensor,), params, {}, op), last, last
-    if last and a.shape != b.shape:
+    if last and len(a.shape) != len(b.shape):
         return None  # the canonical arrays would not be broadcast alike
     return Call(op, (a, b), {}, {}, op), last, last
 
@@ -107,9 +175,7 @@ def _softmax(op: str) -> Any:
 
 
 def _reshape(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found:
-    turned = last and len(operands[0].shape) > 2
-    out = turned and len(outputs[0].shape) > 2
-    params = {"order": "NHWC" if turned else "NCHW", "out_last": out}
+    params, out = reshaped(len(operands[0].shape), len(outputs[0].shape), last)
     return Call("reshape", operands[:1], params, {}, "tf Reshape"), last, out
 
 
@@ -120,10 +186,11 @@ def _transpose(operands: Any, attributes: Any, outputs: Any, last: bool) -> Foun
     return Call("permute", operands[:1], {"dims": dims}, {}, "tf Transpose"), False, False
 
 
-def _concat(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found:
+def _concat(operands: Any, tape: Tape, last: bool) -> Found:
     rank = len(operands[0].shape)
     params = {"dim": axis_of(int(operands[-1].numpy()), rank, last)}
-    return Call("concat", tuple(operands[:-1]), params, {}, "tf ConcatV2"), last, last
+    found = _with_parameter("concat", operands[:-1], params, tape, last)
+    return found or (Call("concat", tuple(operands[:-1]), params, {}, "tf ConcatV2"), last, last)
 
 
 def _pad(name: str) -> Any:
@@ -152,10 +219,20 @@ def _reduce(op: str) -> Any:
     return build
 
 
-def _matmul(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found | None:
-    if any(attributes.get(name) for name in ("transpose_a", "transpose_b", "adj_x", "adj_y")):
-        return None
-    return Call("matmul", tuple(operands[:2]), {}, {}, "tf MatMul"), False, False
+def _matmul(operands: Any, attributes: Mapping[str, Any], tape: Tape) -> Found:
+    held = tape.held(operands[1])
+    if held is None or len(operands[1].shape) != 2:
+        return Call("matmul", tuple(operands[:2]), {}, {}, "tf MatMul"), False, False
+    as_is = any(attributes.get(name) for name in _BOTH[1])
+
+    def get() -> Any:
+        return held.get() if as_is else np.ascontiguousarray(held.get().T)
+
+    def put(array: Any) -> None:
+        if held.put is not None:
+            held.put(array if as_is else np.ascontiguousarray(array.T))
+
+    return Call("linear", operands[:1], {}, {"weight": Weight(get, put)}, "tf MatMul"), False, False
 
 
 def _conv(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found | None:
@@ -210,13 +287,9 @@ _BUILDERS: Mapping[str, Callable[[Any, Any, Any, bool], Found | None]] = {
     "Squeeze": _reshape,
     "ExpandDims": _reshape,
     "Transpose": _transpose,
-    "ConcatV2": _concat,
     **{name: _pad(name) for name in _PADS},
     "Mean": _reduce("mean"),
     "Sum": _reduce("sum"),
-    "MatMul": _matmul,
-    "BatchMatMulV2": _matmul,
-    "BatchMatMul": _matmul,
     "Conv2D": _conv,
     "MaxPool": _pool("max"),
     "AvgPool": _pool("avg"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,16 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from precision.frameworks import torch_trace_attention as attention
 from precision.frameworks import torch_trace_calls as calls
 from precision.frameworks import torch_trace_names as names
 from precision.frameworks.torch_tensors import formatted, state
+from precision.frameworks.torch_trace_attention import Heads
 from precision.tracing.tape import UNKNOWN, Call, Frame, Tape, TraceError, Weight
 
 Float32 = NDArray[np.float32]
+Path = list[tuple[str, bool, nn.Module]]
+"""The modules that run now, outermost first: name, whether it is one layer, itself."""
 FRAMEWORK = "torch"
 
 
@@ -33,31 +39,58 @@ class TorchFrame(Frame):
     def is_number(self, tensor: Any) -> bool:
         return isinstance(tensor, torch.Tensor) and tensor.dtype == torch.float32
 
+    def kind(self, tensor: Any) -> str:
+        return str(tensor.dtype).removeprefix("torch.")
+
 
 class Recorder(TorchFunctionMode):  # type: ignore[misc]
     """Every function that is called with tensors passes here; see `precision.tracing.tape`."""
 
-    def __init__(self, tape: Tape, model: nn.Module, path: list[tuple[str, bool]]) -> None:
+    def __init__(self, tape: Tape, model: nn.Module, path: Path) -> None:
         super().__init__()
         self.tape, self.path = tape, path
+        self.heads: Heads | None = None
+        self._quiet = False
         self.parameters = {id(value): value for value in [*model.parameters(), *model.buffers()]}
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         given = dict(kwargs or {})
+        if self._quiet:
+            return func(*args, **given)
         name = getattr(func, "__name__", "")
         tensors = [each for each in _flat([*args, *given.values()]) if isinstance(each, torch.Tensor)]
         tracked = any(self.tape.known(each) is not None for each in tensors)
         if name in names.RANDOM_CALLS or (name in names.DROPOUTS and calls.drops(args, given)):
             return self._recorded(calls.random_call(name, args, given), func, args, given, name)
-        if not tracked:
+        if not tracked and not (
+            name == "embedding" and any(self._parameter(each) is not None for each in args)
+        ):
             return func(*args, **given)
         if name in names.MOVES or name in names.NOT_VALUES:
-            return self._moved(func(*args, **given), tensors)
-        builder = calls.BUILDERS.get(name)
-        call = builder(args, given, self._weight) if builder is not None else None
-        if call is not None and not all(map(self.tape.frame.is_number, call.operands)):
+            return self.moved(func(*args, **given), tensors)
+        return self._within(func, name, args, given, tensors)
+
+    def _within(self, func: Any, name: str, args: Any, given: dict[str, Any], tensors: list[Any]) -> Any:
+        """A call on numbers of the model, where it may stand within an attention."""
+        if name == attention.HEADS and self.heads is None and all(map(self.tape.frame.is_number, args[:3])):
+            return self._attending(func, args, given)
+        inside = self.path[-1][2] if self.path else None
+        if self.heads is not None:
+            found = self.heads.handle(func, name, args, given)
+            if found is not NotImplemented:
+                return found
+        elif isinstance(inside, nn.MultiheadAttention) and name == "transpose":
+            return self.moved(func(*args, **given), tensors)
+        return self._layer(func, name, args, given, tensors)
+
+    def _layer(self, func: Any, name: str, args: Any, given: dict[str, Any], tensors: list[Any]) -> Any:
+        builder = calls.BUILDERS.get(name) or attention.BUILDERS.get(name)
+        call = builder(args, given, self.weight) if builder is not None else None
+        looked_up = call is not None and call.op == "embedding"
+        # Of numbers of another type the layer is known by name alone: it gives no float32, and is not judged.
+        if call is not None and not looked_up and not all(map(_is_float, call.operands)):
             call = None
         if call is None:
             numbers = tuple(each for each in tensors if self.tape.known(each) is not None)
@@ -82,40 +115,80 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
 
         in_place = name in names.IN_PLACE or bool(given.get("inplace")) or calls.inplace_flag(name, args)
         into = _put if in_place else None
-        before = {id(each): each._version for each in call.operands}
+        before = {id(each): _version(each) for each in call.operands}
         output = self.tape.record(call, self._name(call.op, name), compute, False, False, into)
         if call.op == UNKNOWN:
             for each in call.operands:
-                if each._version != before[id(each)] and each is not output:
+                if _version(each) != before[id(each)] and each is not output:
                     self.tape.mark(each, frozenset([len(self.tape.nodes) - 1]), False)
         return output
 
-    def _moved(self, output: Any, tensors: list[torch.Tensor]) -> Any:
+    def _attending(self, func: Any, args: Any, given: dict[str, Any]) -> Any:
+        inside = self.path[-1][2] if self.path else None
+        self.heads = Heads(self, func, args, given, bool(getattr(inside, "batch_first", False)))
+        try:
+            with attention.entered(self.heads), self:
+                return func(*args, **given)
+        finally:
+            self.heads = None
+
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        """Calls within are not recorded."""
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
+
+    def moved(self, output: Any, tensors: list[torch.Tensor]) -> Any:
         producers = self.tape.producers(tensors)
         for each in _flat([output]):
             if isinstance(each, torch.Tensor) and not any(each is tensor for tensor in tensors):
                 self.tape.mark(each, producers, False)
         return output
 
-    def _weight(self, tensor: Any, turn: Callable[[Float32], Float32] | None = None) -> Weight:
+    def _parameter(self, tensor: Any) -> Any:
+        """The parameter or buffer of the model that a tensor is, or shows a part of; None for another."""
+        for each in (tensor, getattr(tensor, "_base", None)):
+            if each is not None and self.parameters.get(id(each)) is each:
+                return each
+        return None
+
+    def weight(self, tensor: Any) -> Weight:
         """A parameter of a call, canonical as it is (torch's layout is the canonical one)."""
 
         def put(array: Float32) -> None:
+            new = torch.from_numpy(np.array(array, np.float32, copy=True)).to(tensor.device)
+            # An expanded tensor has its numbers once.
+            once = tuple(slice(0, 1) if step == 0 else slice(None) for step in tensor.stride())
             with torch.no_grad():
-                tensor.copy_(torch.from_numpy(np.array(array, np.float32, copy=True)).to(tensor.device))
+                tensor[once].copy_(new[once])
 
-        known = id(tensor) in self.parameters
         return Weight(
-            lambda: np.array(tensor.detach().cpu().numpy(), np.float32, order="C", copy=True),
-            put if known else None,
+            lambda: np.array(tensor.detach().float().cpu().numpy(), np.float32, order="C", copy=True),
+            put if self._parameter(tensor) is not None else None,
         )
 
+    def named(self, part: str) -> str:
+        """The name of a part of the module that runs."""
+        return f"{self.path[-1][0]}.{part}" if self.path and self.path[-1][0] else part
+
     def _name(self, op: str, function: str = "") -> str:
-        path, leaf = self.path[-1] if self.path else ("", False)
-        if leaf:
+        path, leaf = self.path[-1][:2] if self.path else ("", False)
+        if leaf and path:
             return path
         word = (function.strip("_") or op) if op == UNKNOWN else op
         return f"{path}.{word}" if path else word
+
+
+def _is_float(tensor: Any) -> bool:
+    return isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """How often it was changed in place; tensors of inference mode do not count that."""
+    return 0 if tensor.is_inference() else int(tensor._version)
 
 
 def _put(output: Any, tensor: Any) -> Any:
@@ -147,6 +220,11 @@ class Model:
                 f"in a torch mode model() returns an nn.Module; {where} returned a {type(found).__name__}; "
                 "return the module, or give the mode of its framework"
             )
+        if hasattr(found, "_orig_mod") or isinstance(found, torch.jit.ScriptModule):
+            raise TraceError(
+                f"a model is traced call by call; {where} returned a compiled one, which runs as a whole; "
+                "return the module from before torch.compile or torch.jit"
+            )
         self.module = found.to(state["device"])
         if state["memory_format"] == "channels_last":
             for parameter in self.module.parameters():
@@ -172,17 +250,23 @@ class Model:
             "to trace inference"
         ]
 
-    def run(self, tape: Tape, inputs: list[NDArray[Any]], seed: int) -> list[Any]:
-        """One pass; the state that training changes is put back afterwards."""
+    def run(
+        self, tape: Tape, inputs: list[NDArray[Any]], seed: int, names_of: Sequence[str] = ()
+    ) -> list[Any]:
+        """One pass; the state that training changes is put back afterwards.  names_of: keywords of inputs."""
+        tensors = [self._tensor(array) for array in inputs]
+        if any(map(nn.parameter.is_lazy, self.module.parameters())):
+            # Weights that the first input shapes would be made in the middle of the pass.
+            self._called(tensors, names_of)
         torch.manual_seed(seed)
         buffers = {name: value.clone() for name, value in self.module.named_buffers()}
         paths = {id(each): name for name, each in self.module.named_modules()}
-        path: list[tuple[str, bool]] = []
+        path: Path = []
 
         def enter(module: nn.Module, _: Any) -> None:
             own = type(module).__module__.startswith("torch.nn") and not any(module.children())
             name = paths.get(id(module), type(module).__name__)
-            path.append((name, own))
+            path.append((name, own, module))
 
         def leave(module: nn.Module, _: Any, __: Any) -> None:
             path.pop()
@@ -191,13 +275,12 @@ class Model:
             nn.modules.module.register_module_forward_pre_hook(enter),
             nn.modules.module.register_module_forward_hook(leave),
         ]
-        tensors = [self._tensor(array) for array in inputs]
         for k, tensor in enumerate(tensors):
             tape.mark(tensor, frozenset([-1 - k]), False)
         self.recorder = Recorder(tape, self.module, path)
         try:
-            with torch.no_grad(), self.recorder:
-                output = self.module(*tensors)
+            with self.recorder:
+                output = self._called(tensors, names_of)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -208,9 +291,22 @@ class Model:
         found = list(output.values()) if isinstance(output, dict) else _flat([output])
         return [each for each in found if isinstance(each, torch.Tensor)]
 
+    def _called(self, tensors: list[torch.Tensor], names_of: Sequence[str]) -> Any:
+        with torch.no_grad():
+            if names_of:
+                return self.module(**dict(zip(names_of, tensors, strict=True)))
+            return self.module(*tensors)
+
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
         tensor = torch.from_numpy(np.array(array, copy=True)).to(state["device"])
         return formatted(tensor) if tensor.is_floating_point() else tensor
+
+
+def seeded(seed: int) -> None:
+    """Set every generator that a model file may draw weights from."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 def frame() -> Frame:

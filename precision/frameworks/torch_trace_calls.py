@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from precision.frameworks.torch_trace_held import with_parameter
 from precision.frameworks.torch_trace_names import ARITHMETIC, DROPOUTS, UNARY
 from precision.tracing.tape import IDENTITY, RANDOM, Call, Weight
 
@@ -253,7 +254,7 @@ def _binary(op: str, swapped: bool = False) -> Builder:
             return None
         a, b = (b, a) if swapped else (a, b)
         if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-            return Call(op, (a, b), {}, {}, op)
+            return with_parameter(op, (a, b), {}, weigh, max(a.ndim, b.ndim)) or Call(op, (a, b), {}, {}, op)
         tensor, number = (a, b) if isinstance(a, torch.Tensor) else (b, a)
         if isinstance(number, bool) or not isinstance(number, int | float):
             return None
@@ -266,7 +267,10 @@ def _binary(op: str, swapped: bool = False) -> Builder:
 def _cat(args: Args, given: Given, weigh: Weigh) -> Call:
     tensors = tuple(_at(args, given, 0, "tensors"))
     dim = int(_at(args, given, 1, "dim", given.get("axis", 0)))
-    return Call("concat", tensors, {"dim": dim % tensors[0].ndim}, {}, "cat")
+    params, rank = {"dim": dim % tensors[0].ndim}, tensors[0].ndim
+    return with_parameter("concat", tensors, params, weigh, rank) or Call(
+        "concat", tensors, params, {}, "cat"
+    )
 
 
 def _same(args: Args, given: Given, weigh: Weigh) -> Call:

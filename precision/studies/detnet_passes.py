@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from precision.errors import CannotRun, UserError
+from precision.studies.example_files import example_folder
 from precision.tracing.process import TraceProcess
 
 Float32 = NDArray[np.float32]
 
-FOLDER = Path(__file__).resolve().parents[2] / "examples" / "detnet"
+FOLDER = example_folder("detnet")
 FILES = {"torch": "torch_model.py", "tensorflow": "keras_model.py"}
 _CANDIDATES = "torch_candidates.py"
 STAGE_CALLS = {
@@ -46,7 +47,7 @@ def shared() -> Any:
     path = FOLDER / "detnet_weights.py"
     specification = importlib.util.spec_from_file_location("detnet_weights", path)
     if not path.is_file() or specification is None or specification.loader is None:
-        raise CannotRun("the models are in examples/detnet of the source tree, which is not here")
+        raise CannotRun(f"the models are an example, examples/detnet of the source tree; {path} is not there")
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module

@@ -16,6 +16,7 @@ from precision.errors import CannotRun
 from precision.inputs import Array
 from precision.live import KernelError, Live
 from precision.requirements import missing
+from precision.studies.example_files import example_folder
 from precision.studies.material import Material
 from precision.studies.wide import PARTS, joined
 
@@ -23,7 +24,7 @@ Float32 = NDArray[np.float32]
 Outputs = dict[str, NDArray[Any]]
 Notes = dict[str, Any]
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "wgan"
+EXAMPLES = example_folder("wgan")
 FILES = {"torch": "torch_model.py", "tensorflow": "keras_model.py"}
 VERSION = 1
 """Of what is measured: another one makes kept figures stale."""
@@ -95,8 +96,7 @@ class _Asking(Live):
 
 
 def file_of(framework: str) -> Path:
-    """The example's file.  Raises `CannotRun` where the examples are not there (they are no part of a "
-    "wheel)."""
+    """The example's file.  Raises `CannotRun` where the examples are not there."""
     path = EXAMPLES / FILES[framework]
     if not path.is_file():
         raise CannotRun(f"the models of this study are an example; {path} is not there")

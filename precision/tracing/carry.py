@@ -26,7 +26,8 @@ def carry_weights(source: Side, target: Side, pairs: Sequence[tuple[Unit, Unit]]
     for one, other in pairs:
         if not one.weights or not other.weights:
             continue
-        _, arrays = source.process.ask({"do": "weights", "call": one.main.index})
+        _, found = source.process.ask({"do": "weights", "call": one.main.index})
+        arrays = {name: array for name, array in found.items() if name in one.weights}
         for name in other.weights:
             if name in arrays and arrays[name].shape != tuple(other.weights[name]):
                 raise UserError(

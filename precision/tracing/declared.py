@@ -9,17 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from precision.tracing.attention import ATTENTION, masked_in_words, sees_nothing
 from precision.tracing.glue import GLUE, padded
-from precision.tracing.units import Unit, explicit
+from precision.tracing.units import CONSTANTS, Unit, explicit
 from reference import OPS
 
 Float32 = NDArray[np.float32]
 Arrays = Mapping[str, Float32]
 
 FLATTEN = "flatten order"
+_NOTHING = 250.0
+"""exp of minus this is below 2**-360: less than any sum of float32 numbers shows."""
 _RUNNING = ("running_mean", "running_var")
 _SILENT = {"momentum"}
 """Parameters that the output does not show."""
+_UNSEEN = ("keepdim", "shape", "out_last", "at")
+"""Parameters that tell shapes and places, which are compared by themselves."""
 _DEFAULTS: Mapping[str, Any] = {
     "padding_mode": "zeros", "training": False, "groups": 1, "approximate": "none", "align_corners": False,
     "recompute_scale_factor": False, "negative_slope": 0.01, "alpha": 1.0, "output_padding": 0,
@@ -49,7 +54,20 @@ class Declared:
 
     @property
     def weights(self) -> dict[str, Float32]:
-        return {name: array for name, array in self.arrays.items() if name not in ("input", "other", "mask")}
+        own = ("input", "other", *CONSTANTS)
+        return {name: array for name, array in self.arrays.items() if name not in own}
+
+    @property
+    def operands(self) -> tuple[Float32, ...]:
+        """All that glue is computed from: a parameter of the model stands where the call has it."""
+        if self.op == "embedding":
+            return self.arrays["indices"], self.arrays["weight"]
+        if self.op == ATTENTION:
+            return (*self.inputs, self.arrays["mask"]) if "mask" in self.arrays else self.inputs
+        if "weight" not in self.arrays:
+            return self.inputs
+        at = int(self.params.get("at", 0))
+        return (*self.inputs[:at], self.arrays["weight"], *self.inputs[at:])
 
     def flattened(self, order: str | None) -> Declared:
         """The same with the image taken apart in another order."""
@@ -70,9 +88,11 @@ def declare(
     if op in GLUE:
         if op == "reshape":
             params |= {"shape": list(unit.shape)}
-        return Declared(op, params, {}, given)
+        if op == ATTENTION and sees_nothing(weights.get("mask")):
+            return Declared("unknown", params, {}, given)
+        return Declared(op, params, dict(weights), given)
     if op not in OPS or not given:
-        return Declared(op, params, {}, given)
+        return Declared("unknown", params, {}, given)
     flatten, image, pad = None, None, None
     x, before = given[0], unit.before
     if before is not None and before.op == "reshape":
@@ -81,7 +101,7 @@ def declare(
     elif before is not None and not unit.folds:
         pad = before.params
         x = padded(x, pad)
-    arrays = {"input": x, **weights}
+    arrays = {"input": _unmasked(x, params["dim"]) if op == "softmax" else x, **weights}
     if op == "matmul" and len(given) > 1:
         arrays["other"] = given[1]
     if op == "batch_norm" and params.get("training"):
@@ -116,7 +136,7 @@ def differences(a: Unit, b: Unit, one: Declared, other: Declared) -> list[Differ
     """What two units declare differently, in effect: "same" and the numbers that it comes to are equal."""
     if a.op != b.op:
         return [Difference(_kind(a.op), a.op, b.op)]
-    found = []
+    found = _constants(one, other)
     left, right = _effective(a, one), _effective(b, other)
     for name in {**left, **right}:
         x, y = left.get(name, _DEFAULTS.get(name)), right.get(name, _DEFAULTS.get(name))
@@ -127,8 +147,31 @@ def differences(a: Unit, b: Unit, one: Declared, other: Declared) -> list[Differ
         if name not in _RUNNING and has != (name in other.weights):
             if ((one if has else other).weights[name] == (0.0 if name == "bias" else 1.0)).all():
                 continue  # a bias of zeros, a scale of ones: the same as none
-            found.append(Difference("affine" if "norm" in a.op else name, has, not has))
+            missing = Difference("affine" if "norm" in a.op else name, has, not has)
+            if missing not in found:
+                found.append(missing)
     return found
+
+
+def _constants(one: Declared, other: Declared) -> list[Difference]:
+    """What a call is given besides numbers: the mask of an attention, the indices of a table."""
+    a, b = (each.arrays.get("indices") for each in (one, other))
+    if a is not None and b is not None and not np.array_equal(a, b):
+        return [Difference("indices", "A's", "others")]
+    if one.op != ATTENTION:
+        return []
+    masks = [each.arrays.get("mask") for each in (one, other)]
+    full = [np.zeros(1, np.float32) if mask is None else mask for mask in masks]
+    try:
+        left, right = np.broadcast_arrays(*full)
+        same = np.array_equal(left, right)
+    except ValueError:
+        same = False
+    if same:
+        return []
+    words = [masked_in_words(mask) for mask in masks]
+    declared, found = words if words[0] != words[1] else ("A's", "another")
+    return [Difference("mask", declared, found)]
 
 
 def same_weights(a: Declared, b: Declared) -> tuple[bool, str]:
@@ -157,13 +200,25 @@ def reordered(weight: Float32, image: Sequence[int], now: str, wanted: str) -> F
     return np.ascontiguousarray(split.reshape(weight.shape))
 
 
+def _unmasked(x: Float32, dim: int) -> Float32:
+    """Scores of a softmax, those of -Inf put so far below the largest that they round to nothing too.
+
+    A row of nothing but -Inf stays: its softmax is no number.
+    """
+    shut = np.isneginf(x)
+    if not shut.any():
+        return x
+    top = x.max(dim, keepdims=True)
+    return np.where(shut & np.isfinite(top), top - np.float32(_NOTHING), x)
+
+
 def _flat(image: Float32, order: str) -> Float32:
     turned = np.moveaxis(image, 1, -1) if order == "NHWC" else image
     return np.ascontiguousarray(turned.reshape(len(image), -1))
 
 
 def _effective(unit: Unit, declared: Declared) -> dict[str, Any]:
-    params = {name: value for name, value in declared.params.items() if name not in ("keepdim", "shape")}
+    params = {name: value for name, value in declared.params.items() if name not in _UNSEEN}
     if "padding" in params and not unit.op.startswith("conv_transpose"):
         by_rule = params["padding"] == "same"
         params["padding"] = _padding(unit)

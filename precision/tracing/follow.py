@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from precision.judging.case_folder import CaseError
 from precision.tracing.declared import Declared, Difference, declare, differences, reordered, same_weights
-from precision.tracing.errors import split_of
+from precision.tracing.errors import inherited_error, split_of
 from precision.tracing.judge import FINE, OTHER_INPUT, RANDOM, UNKNOWN, Finding, UnitJudge, other_finding
 from precision.tracing.match import Matching
-from precision.tracing.run import Chain, Ordinary, Row, Side, count_inputs, unknown_finding
+from precision.tracing.run import Chain, Ordinary, Row, Side, count_inputs, unknown_finding, wild_finding
+from precision.tracing.turned import turned
 from precision.tracing.units import Unit, squeezed
 
 Float32 = NDArray[np.float32]
@@ -32,6 +33,8 @@ class Wiring:
     b: str
     through: tuple[str, ...]
     apart: float | None
+    left_out: str = ""
+    """A layer of A without a partner that B's unit takes the input of, rather than what it makes of it."""
 
     @property
     def settled(self) -> bool:
@@ -57,7 +60,11 @@ class Wiring:
             detail = f"the layer takes {self.b}; A's takes {self.a}"
             if self.a == self.b:
                 detail = f"the layer takes {self.b} too, but other elements of it, or in another order"
-            return Finding("semantics", OTHER_INPUT, self.a, self.b, evidence, detail, f"take {self.a}")
+            mend = f"take {self.a}"
+            if self.left_out:
+                detail += f": {self.left_out} is left out, and has no partner in B"
+                mend = f"put {self.left_out} in, as A has it"
+            return Finding("semantics", OTHER_INPUT, self.a, self.b, evidence, detail, mend)
         return found
 
 
@@ -66,7 +73,7 @@ class Follower:
 
     def __init__(self, side: Side, ordinary: Ordinary, chain: Chain, matching: Matching) -> None:
         self.side, self.ordinary, self.chain = side, ordinary, chain
-        self.partner = matching.partner
+        self.partner, self.only_a = matching.partner, set(matching.only_a)
         self.wiring: dict[int, Wiring] = {}
         self.masked: set[int] = set()
 
@@ -114,7 +121,21 @@ class Follower:
                 else:
                     names.append(rows[self.partner[s]].a.name if s >= 0 else "input")
             b.append(" + ".join(names))
-        return Wiring(" + ".join(a), " + ".join(b), tuple(through), _apart(own, wanted))
+        joined = " + ".join(a), " + ".join(b)
+        return Wiring(*joined, tuple(through), _apart(own, wanted), self._left_out(row.a, b))
+
+    def _left_out(self, unit: Unit, taken: Sequence[str]) -> str:
+        """The layer of A before the unit that B goes past; "" where there is none."""
+        rows = self.chain.rows
+        for group, name in zip(unit.sources, taken, strict=False):
+            for s in group:
+                before = rows[s].a if s >= 0 and s in self.only_a else None
+                if before is None or len(before.sources) != 1:
+                    continue
+                names = [rows[n].a.name if n >= 0 else "input" for n in before.sources[0]]
+                if " + ".join(names) == name:
+                    return f"{before.name} ({before.op})"
+        return ""
 
     def _end(self, number: int, arrays: dict[str, Float32]) -> Mapping[str, Float32]:
         unit, chain = self.side.units[number], self.chain
@@ -155,6 +176,9 @@ class Follower:
         self, row: Row, unit: Unit, declared: Declared, judge: UnitJudge, output: Float32, number: int
     ) -> Finding:
         ours = judge.declared
+        wild = [name for name, array in declared.weights.items() if not np.isfinite(array).all()]
+        if wild:
+            return wild_finding(wild, declared.weights)
         declared, same, note = _aligned_weights(ours, declared)
         if ours.weights or declared.weights:
             row.weights = "same" if same else f"differ: {note}"
@@ -164,17 +188,25 @@ class Follower:
             if not same:
                 # Weights of their own may well be made for their own order.
                 judge = UnitJudge(_with_weights(ours.flattened(declared.flatten), declared))
-            found = other_finding(judge, declared, row.differences, self.side.framework, output)
+            if same and row.finding_a.verdict in FINE and np.array_equal(output, self._of_a(row)):
+                found = row.finding_a  # the same bits of the same declaration
+            else:
+                found = other_finding(judge, declared, row.differences, self.side.framework, output)
         except (CaseError, ValueError) as error:
             found = Finding("unexplained", detail=str(error))
         if wiring is not None:
             found = wiring.judged(found, row.a.op)
             row.notes += wiring.notes
         if found.verdict in FINE and not same:
-            detail = f"with its own weights it is {found.verdict}, but {note}"
+            moved = _turned(ours, declared)
+            parameter, words = ("weights", note) if moved is None else moved
+            detail = f"with its own weights it is {found.verdict}, but {words}"
             fix = "copy A's weights, --weights a carries them"
-            return Finding("data", "weights", "A's", note, "proved", detail, fix)
+            return Finding("data", parameter, "A's", words, "proved", detail, fix)
         return found
+
+    def _of_a(self, row: Row) -> Float32:
+        return self.chain.store.get(row.keys["fed_a"])
 
     def _without_truth(
         self, row: Row, unit: Unit, declared: Declared, output: Float32, truth: Float32
@@ -200,15 +232,36 @@ class Follower:
             size = "by nothing" if apart == 0 else f"by {apart:.2g} of the output (Euclidean norms)"
             if np.array_equal(output, truth, equal_nan=True):
                 apart, size = 0.0, "by nothing"
+            known = UNKNOWN not in (row.a.op, unit.op)
+            lead = f"the reference has no {unit.main.detail or unit.op}: nothing is proved of it"
             detail = (
-                f"the reference has no {unit.main.detail or unit.op}: nothing is proved of it; on the same "
-                f"input, the layers before it settled, A and B differ {size}"
+                f"{row.finding_a.detail if known else lead}; on the same input, the layers before it "
+                f"settled, A and B differ {size}"
             )
             if apart is None or not apart < AGREED:
                 fix = "compare the layer's parameters and weights by hand: rounding is not known to do this"
                 return Finding("unexplained", detail=detail, mend=fix)
             return Finding(UNKNOWN, detail=detail)
-        return Finding("unexplained", detail=row.finding_a.detail)
+        return (
+            row.finding_a
+            if row.finding_a.verdict == "data"
+            else Finding("unexplained", detail=row.finding_a.detail)
+        )
+
+
+def _turned(ours: Declared, theirs: Declared) -> tuple[str, str] | None:
+    """What moves A's weight to B's, where that is all that differs."""
+    for name, array in ours.weights.items():
+        other = theirs.weights.get(name, array)
+        if other.shape != array.shape or np.array_equal(other, array, equal_nan=True):
+            continue
+        found = turned(array, other) if name == "weight" else None
+        if found is None:
+            return None
+        rest = {each: value for each, value in ours.weights.items() if each != name}
+        same = all(np.array_equal(theirs.weights.get(each, value), value) for each, value in rest.items())
+        return (found[0], f"{name} is A's {found[1]}") if same else None
+    return None
 
 
 def _aligned_weights(ours: Declared, theirs: Declared) -> tuple[Declared, bool, str]:
@@ -267,6 +320,9 @@ def _apart(own: Sequence[Float32], wanted: Sequence[Float32]) -> float | None:
         fitted = _fitted(a, b.shape)
         if fitted is None:
             return None
-        errors += float(np.sum(np.square(fitted.astype(np.float64) - b)))
-        sizes += float(np.sum(np.square(b.astype(np.float64))))
+        difference = inherited_error(b, fitted)
+        if not np.isfinite(difference).all():
+            return math.inf
+        errors += float(np.sum(np.square(difference)))
+        sizes += float(np.sum(np.square(np.where(np.isfinite(b), b, np.float32(0)).astype(np.float64))))
     return math.sqrt(errors / sizes) if sizes else math.inf

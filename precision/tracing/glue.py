@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 
 from precision.explanation import Cause, OutputExplained
 from precision.score import errors, scores
+from precision.tracing.attention import ATTENTION
 from reference import Truth
 from reference.escalate import exact
 
 Float32 = NDArray[np.float32]
 Params = Mapping[str, Any]
 ARITHMETIC = ("add", "sub", "mul", "div")
-REARRANGED = ("reshape", "permute", "concat", "pad", "clamp", "identity")
-GLUE = (*ARITHMETIC, *REARRANGED)
+REARRANGED = ("reshape", "permute", "concat", "pad", "clamp", "identity", "embedding")
+GLUE = (*ARITHMETIC, *REARRANGED, ATTENTION)
 _FRACTIONS: Mapping[str, Callable[[Fraction, Fraction], Fraction]] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
@@ -151,10 +152,19 @@ def _rearranged(op: str, inputs: Sequence[Float32], params: Params) -> Float32:
         "clamp": lambda: np.clip(inputs[0], params.get("low"), params.get("high")),
         "pad": lambda: padded(inputs[0], params),
         "reshape": lambda: _reshaped(inputs[0], params),
+        "embedding": lambda: _looked_up(*inputs),
     }
     if op not in moves:
         raise ValueError(f"an operation between layers is one of {GLUE}, got {op!r}: judge it as a layer")
     return moves[op]()
+
+
+def _looked_up(indices: Float32, table: Float32) -> Float32:
+    """Rows of a table; indices are integers below its length, held as float32."""
+    rows = indices.astype(np.int64)
+    if rows.size and not (rows.min() >= 0 and rows.max() < len(table)):
+        raise ValueError(f"indices are 0 … {len(table) - 1}; one is {rows.min()} or {rows.max()}: check them")
+    return table[rows]
 
 
 def _reshaped(x: Float32, params: Params) -> Float32:

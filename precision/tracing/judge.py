@@ -20,6 +20,7 @@ from precision.judging.case_folder import CaseError, make_case
 from precision.judging.case_judge import Judge
 from precision.meaning.hypotheses import Change, Declaration
 from precision.meaning.mends import mend
+from precision.tracing.attention import ATTENTION, Attention
 from precision.tracing.declared import FLATTEN, Declared, Difference
 from precision.tracing.glue import GLUE, glue_explained, glue_truth
 from reference import Truth
@@ -48,11 +49,19 @@ class UnitJudge:
 
     def __init__(self, declared: Declared) -> None:
         self.declared = declared
-        self.truth: Truth = (
-            glue_truth(declared.op, declared.inputs, declared.params)
-            if declared.op in GLUE
-            else self._engine.truth
-        )
+        self.truth: Truth = self._truth()
+
+    def _truth(self) -> Truth:
+        declared = self.declared
+        if declared.op == ATTENTION:
+            return self._attention.truth
+        if declared.op in GLUE:
+            return glue_truth(declared.op, declared.operands, declared.params)
+        return self._engine.truth
+
+    @cached_property
+    def _attention(self) -> Attention:
+        return Attention.of(self.declared.operands, self.declared.params)
 
     @cached_property
     def _engine(self) -> Judge:
@@ -69,6 +78,8 @@ class UnitJudge:
     @property
     def limit(self) -> NDArray[np.float64]:
         """The rigorous bound on rounding, element by element."""
+        if self.declared.op == ATTENTION:
+            return self._attention.limit
         if self.declared.op in GLUE:
             return np.asarray(self.truth.ulp(np.float32))
         return np.asarray(self._engine.known.limit)
@@ -77,6 +88,8 @@ class UnitJudge:
         """Whether every output is within the rigorous bound of the declaration."""
         if output.shape != self.truth.value.shape:
             return False
+        if self.declared.op == ATTENTION:
+            return self._attention.explains(output)
         if self.declared.op in GLUE:
             return self.explained("output", output).verdict in FINE
         return not bool(self._engine.known.violated(output.astype(np.float64)).any())
@@ -84,8 +97,10 @@ class UnitJudge:
     def explained(self, name: str, output: Float32) -> OutputExplained:
         """The full judgement, the search for another meaning included."""
         declared = self.declared
+        if declared.op == ATTENTION:
+            return self._attention.explained(name, output)
         if declared.op in GLUE:
-            return glue_explained(declared.op, declared.inputs, declared.params, self.truth, name, output)
+            return glue_explained(declared.op, declared.operands, declared.params, self.truth, name, output)
         if output.shape == self.truth.value.shape and np.array_equal(output, self.rounded, equal_nan=True):
             return OutputExplained(name, "exact", "every output is the truth, correctly rounded", ())
         return self._engine.explained(name, output)
@@ -173,8 +188,10 @@ def _mend(difference: Difference, ours: Declared, framework: str) -> str:
     parameter, wanted, has = difference.parameter, difference.declared, difference.found
     if parameter == "operation":
         return f"use {wanted} in place of {has}"
-    if parameter == "input":
+    if parameter in ("input", "indices"):
         return f"take {wanted} in place of {has}"
+    if parameter in ("scale", "mask"):
+        return f"{parameter} the scores: {wanted}"
     change = Change(parameter, wanted, has, "")
     # In the words of a layer that lies channels last, as TensorFlow's do.
     layout = {"layout": "NHWC"} if framework == "tensorflow" else {}

@@ -136,7 +136,8 @@ def _aligned(
 def score(a: Unit, b: Unit) -> float:
     """How much two units have in common; minus infinity where they cannot be the same layer."""
     if a.op == b.op:
-        if a.op in ("unknown", "random") and squeezed(a.shape) != squeezed(b.shape):
+        # What only moves numbers is that which gives the same shape; the next layer sees what it moved.
+        if a.op in ("unknown", "random", "reshape", "permute") and squeezed(a.shape) != squeezed(b.shape):
             return _NEVER
         points = _SAME_OP
     elif any(a.op in family and b.op in family for family in _FAMILIES):

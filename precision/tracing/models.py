@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,13 @@ from precision.modes import Mode
 from precision.tracing.carry import carry_weights
 from precision.tracing.decide import last_decisions
 from precision.tracing.follow import Follower
-from precision.tracing.judge import Finding
-from precision.tracing.match import match_units, read_pairs
+from precision.tracing.judge import UNKNOWN, Finding
+from precision.tracing.match import Matching, match_units, read_pairs
 from precision.tracing.process import ModelError, TraceProcess
 from precision.tracing.result import Trace, row_values
 from precision.tracing.run import Chain, Row, Side, ordinary_pass
 from precision.tracing.store import Store, write_layer
-from precision.tracing.units import build_units, read_calls
+from precision.tracing.units import FLOAT32, build_units, read_calls
 
 Float32 = NDArray[np.float32]
 Progress = Callable[[str], None]
@@ -55,11 +56,12 @@ def trace(
 ) -> Trace:
     """Trace the model of file `b` against that of file `a`.
 
-    input: an array, or several in a list, in A's layout; shape: of standard normal numbers from `seed`
-    instead; without both, A's `inputs()`, or the shape that a Keras model knows. mode_a, mode_b: modes, by
-    default the framework that the file imports on the CPU. weights: "a" carries A's weights into B, "b" the
-    other way. match: {name in A: name in B}, or a CSV file of such pairs, for what order, type and shape do
-    not tell. output: a folder for the table and every layer's arrays. timeout: seconds for one layer.
+    input: an array, several in a list, or by keyword in a dict, in A's layout; shape: of standard normal
+    numbers from `seed` instead; without both, A's `inputs()`, or the shape that a Keras model knows. seed:
+    also of the weights that a model draws. mode_a, mode_b: modes, by default the framework that the file
+    imports on the CPU. weights: "a" carries A's weights into B, "b" the other way. match: {name in A: name
+    in B}, or a CSV file of such pairs, for what order, type and shape do not tell. output: a folder for the
+    table and every layer's arrays. timeout: seconds for one layer.
 
     Raises UserError, one line, for models, inputs, weights or matches that do not fit; CannotRun for a mode
     that this machine does not have.
@@ -79,9 +81,10 @@ def trace(
             processes[side] = process
         for process in processes.values():
             process.ready()
-        loaded = {side: _loaded(process, progress) for side, process in processes.items()}
-        arrays, kinds = _inputs(processes["a"], loaded["a"], input, shape, seed)
-        sides = {side: _side(process, arrays, kinds, seed) for side, process in processes.items()}
+        loaded = {side: _loaded(process, seed, progress) for side, process in processes.items()}
+        arrays, kinds, keys = _inputs(processes["a"], loaded["a"], input, shape, seed)
+        request = {"kinds": kinds, "names": keys, "turn": True, "seed": int(seed)}
+        sides = {side: _side(process, arrays, request) for side, process in processes.items()}
         matching = match_units(sides["a"].units, sides["b"].units, named)
         notes = [note for head in loaded.values() for note in head["notes"]]
         if weights is not None:
@@ -101,10 +104,7 @@ def trace(
         except ModelError as error:
             notes.append(f"B was not run to its end on A's values: {error}")
         chain.advance()
-        for x, y in matching.pairs:
-            if rows[x].finding_b is None:
-                rows[x].b = sides["b"].units[y]
-                rows[x].finding_b = Finding("not run", detail="B did not get there on A's values")
+        _unjudged(rows, sides["b"], matching)
         decisions = last_decisions(rows, sides["a"].outputs, store, chain.limit)
         values = [row_values(row) for row in rows]
         kept = Path(output) if output is not None else None
@@ -161,26 +161,29 @@ def _mode(file: Path, name: str | None, side: str) -> Mode:
     return find_mode(_DEFAULT_MODES[found.pop()])
 
 
-def _loaded(process: TraceProcess, progress: Progress) -> dict[str, Any]:
+def _loaded(process: TraceProcess, seed: int, progress: Progress) -> dict[str, Any]:
     progress(f"{process.side} load")
-    head, _ = process.ask({"do": "load", "file": str(process.file)})
+    head, _ = process.ask({"do": "load", "file": str(process.file), "seed": int(seed)})
     return head
 
 
 def _inputs(
     process: TraceProcess, loaded: Mapping[str, Any], given: Any, shape: Sequence[int] | None, seed: int
-) -> tuple[dict[str, Float32], list[str]]:
-    """The inputs channels first, and their dtypes."""
+) -> tuple[dict[str, Float32], list[str], list[str]]:
+    """The inputs channels first, their dtypes, and their keywords where they have such."""
+    keys: list[str] = []
     if given is not None and shape is not None:
         raise UserError("an input is given or drawn; got both an input and a shape; leave one out")
     if given is not None:
-        many = given if isinstance(given, list | tuple) else [given]
+        keys = [str(key) for key in given] if isinstance(given, Mapping) else []
+        listed = list(given.values()) if keys else given
+        many = listed if isinstance(listed, list | tuple) else [listed]
         found = [_checked(np.asarray(each)) for each in many]
         kinds = ["float32" if each.dtype.kind == "f" else str(each.dtype) for each in found]
         arrays = {f"in{k}": each.astype(np.float32) for k, each in enumerate(found)}
     elif shape is None and loaded["has_inputs"]:
         head, arrays = process.ask({"do": "inputs"})
-        kinds = list(head["kinds"])
+        kinds, keys = list(head["kinds"]), list(head["names"])
     else:
         size = list(shape) if shape is not None else loaded["shape"]
         if size is None:
@@ -193,7 +196,7 @@ def _inputs(
         numbers = np.random.default_rng(seed).standard_normal(size)
         arrays, kinds = {"in0": numbers.astype(np.float32)}, ["float32"]
     _, arrays = process.ask({"do": "first"}, arrays)
-    return arrays, kinds
+    return arrays, kinds, keys
 
 
 def _checked(array: NDArray[Any]) -> NDArray[Any]:
@@ -206,8 +209,7 @@ def _checked(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _side(process: TraceProcess, arrays: dict[str, Float32], kinds: list[str], seed: int) -> Side:
-    request = {"kinds": kinds, "turn": True, "seed": int(seed)}
+def _side(process: TraceProcess, arrays: dict[str, Float32], request: Mapping[str, Any]) -> Side:
     head, _ = process.ask({"do": "describe", **request}, arrays)
     calls = read_calls(head["calls"])
     if not calls:
@@ -216,6 +218,13 @@ def _side(process: TraceProcess, arrays: dict[str, Float32], kinds: list[str], s
             "write it with the framework's own functions"
         )
     units = build_units(calls, head["outputs"])
+    kinds_given = sorted({unit.main.kind for unit in units} - {FLOAT32})
+    judged = process.side != "A" or any(unit.main.kind == FLOAT32 for unit in units)
+    if kinds_given and not judged:
+        raise UserError(
+            f"layers are judged in float32; those of model {process.side}, {process.file}, give "
+            f"{', '.join(kinds_given)}; cast the model to float32"
+        )
     ends = {index for group in head["outputs"] for index in group}
     through = {call.index: call for call in calls if call.transparent}
     last = []
@@ -225,6 +234,27 @@ def _side(process: TraceProcess, arrays: dict[str, Float32], kinds: list[str], s
             at = through[at].sources[0][0]
         last += [unit.number for unit in units if unit.main.index == at]
     return Side(process, units, request, arrays, tuple(sorted(last)))
+
+
+def _unjudged(rows: Sequence[Row], b: Side, matching: Matching) -> None:
+    """What is said of units that never gave a float32 array to judge."""
+    for row in rows:
+        if row.a.main.kind != FLOAT32:
+            detail = f"it gives {row.a.main.kind}: only float32 is judged; its own output goes on"
+            row.finding_a = Finding(UNKNOWN, detail=detail)
+    for x, y in matching.pairs:
+        row, unit = rows[x], b.units[y]
+        if row.finding_b is not None:
+            continue
+        row.b = unit
+        row.finding_b = Finding("not run", detail="B did not get there on A's values")
+        kinds = row.a.main.kind, unit.main.kind
+        if kinds[0] != kinds[1]:
+            detail = f"B computes in {kinds[1]} where A computes in {kinds[0]}"
+            mend = f"compute in {kinds[0]}: no automatic mixed precision, no cast before the layer"
+            row.finding_b = Finding("semantics", "dtype", *kinds, "proved", detail, mend)
+        elif kinds[0] != FLOAT32:
+            row.finding_b = replace(row.finding_a)
 
 
 def _matter(side: Side, unmatched: Sequence[int]) -> list[str]:

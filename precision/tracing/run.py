@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from precision.judging.case_folder import CaseError
 from precision.tracing.declared import Declared, Difference, declare
 from precision.tracing.errors import Split, split_of
+from precision.tracing.glue import GLUE
 from precision.tracing.judge import RANDOM, UNKNOWN, Finding, UnitJudge, own_finding
 from precision.tracing.process import TraceProcess, units_of
 from precision.tracing.store import Store
@@ -108,6 +109,8 @@ class Chain:
         self.masked: set[int] = set()
         """Units whose numbers come through random ones that were drawn otherwise in the ordinary pass."""
         self._judges: OrderedDict[int, UnitJudge] = OrderedDict()
+        self._without: set[int] = set()
+        """Units that have no truth."""
         self._weights: dict[int, dict[str, str]] = {}
         self._steps: Iterator[Any] = side.process.steps(side.asked("truth"), side.arrays)
 
@@ -132,7 +135,7 @@ class Chain:
         if number in self._judges:
             self._judges.move_to_end(number)
             return self._judges[number]
-        if number not in self._weights or self.rows[number].finding_a.verdict in (UNKNOWN, "not run"):
+        if number not in self._weights or number in self._without:
             return None
         declared = self.declaration(number)
         return self._kept(number, UnitJudge(declared)) if declared.known else None
@@ -165,7 +168,13 @@ class Chain:
             self.masked.add(unit.number)
         declared = declare(unit, inputs, weights, output)
         judge = None
-        if declared.known:
+        wild = [name for name, array in declared.weights.items() if not np.isfinite(array).all()]
+        if wild:
+            row.finding_a = wild_finding(wild, weights)
+        elif declared.known and unit.op not in GLUE and not all(map(_finite, declared.arrays.values())):
+            detail = "its input holds NaN or Inf: nothing is judged by it; its own output goes on"
+            row.finding_a = Finding(UNKNOWN, detail=detail)
+        elif declared.known:
             try:
                 judge = UnitJudge(declared)
             except (CaseError, ValueError) as error:
@@ -173,6 +182,7 @@ class Chain:
         else:
             row.finding_a = unknown_finding(unit)
         if judge is None:
+            self._without.add(unit.number)
             row.keys["truth"] = row.keys["fed_a"]
             return None
         row.finding_a = own_finding(judge, self.side.framework, output)
@@ -197,11 +207,26 @@ class Chain:
         return judge
 
 
+def wild_finding(names: Sequence[str], weights: Mapping[str, Float32]) -> Finding:
+    """What is said of a layer whose weights hold NaN or infinities: nothing can be judged by them."""
+    bad = ~np.isfinite(weights[names[0]])
+    at = [int(i) for i in np.argwhere(bad)[0]]
+    detail = (
+        f"its {names[0]} holds {int(bad.sum())} NaN or Inf among {bad.size} values, the first at {at}: "
+        "nothing after it is judged by the truth"
+    )
+    return Finding("data", names[0], "finite numbers", "NaN or Inf", "proved", detail, "find what made them")
+
+
 def unknown_finding(unit: Unit) -> Finding:
     """What is said of a unit that has no truth."""
     what = unit.main.detail or unit.op
     detail = f"the reference has no {what}: nothing is proved of it; its own output goes on as the truth side"
     return Finding(RANDOM if unit.op == "random" else UNKNOWN, detail=detail)
+
+
+def _finite(array: Float32) -> bool:
+    return bool(np.isfinite(array).all())
 
 
 def count_inputs(arrays: Mapping[str, Float32]) -> int:

@@ -75,6 +75,10 @@ class Frame:
         """Whether it is a float32 tensor."""
         raise NotImplementedError
 
+    def kind(self, tensor: Any) -> str:
+        """The name of its dtype."""
+        raise NotImplementedError
+
 
 class Tape:
     """One pass; `units` are lists of call numbers, first to last."""
@@ -95,6 +99,7 @@ class Tape:
         self.weights: list[Mapping[str, Weight]] = []
         """Of every call of a `describe` pass."""
         self._known: dict[int, Known] = {}
+        self._held: dict[int, tuple[Any, Weight]] = {}
         self._open: dict[int, list[Float32]] = {}
         self._names: dict[str, int] = {}
 
@@ -114,6 +119,15 @@ class Tape:
     def known(self, tensor: Any) -> Known | None:
         found = self._known.get(id(tensor))
         return found if found is not None and found.reference() is tensor else None
+
+    def hold(self, tensor: Any, weight: Weight) -> None:
+        """Remember that a tensor is what a parameter of the model holds."""
+        self._held[id(tensor)] = (tensor, weight)
+
+    def held(self, tensor: Any) -> Weight | None:
+        """The parameter whose numbers a tensor has."""
+        found = self._held.get(id(tensor))
+        return found[1] if found is not None and found[0] is tensor else None
 
     def producers(self, tensors: Sequence[Any]) -> frozenset[int]:
         """The calls that any of the tensors comes from."""
@@ -164,6 +178,7 @@ class Tape:
                 _canonical_shape(each, last_in) for each in call.operands if self.frame.is_number(each)
             ],
             "shape": _canonical_shape(main, last_out),
+            "kind": self.frame.kind(main) if _has_shape(main) else "",
             "notes": list(call.notes),
         }
         unit = self.ends.get(index) if self.kind != "describe" else None

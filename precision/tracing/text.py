@@ -30,6 +30,7 @@ def text(trace: Trace) -> str:
             lines.append(f"    mend: {row['mend']}")
     for row in untold[:SOME_ROWS]:
         lines.append(f"  {row['layer_a']}: {row['verdict']}: {row['detail']}")
+    lines += _unseen(trace.rows)
     shown, left = _shown(trace.rows)
     lines += [
         "",
@@ -57,6 +58,19 @@ def _sentence(trace: Trace) -> str:
     unsettled = sum(row["verdict"] in ("unknown", "not comparable") for row in trace.rows)
     rest = f", {unsettled} cannot be told" if unsettled else ""
     return f"no difference of meaning: {count - unsettled} of {count} layers are exact or rounding{rest}"
+
+
+def _unseen(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What B declares otherwise and this input does not show, once for all layers that share it."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row["differences"] and row["verdict"] in ("exact", "rounding"):
+            found.setdefault(str(row["differences"]), []).append(str(row["layer_a"]))
+    lines = []
+    for words, layers in list(found.items())[:SOME_ROWS]:
+        count = f" and {len(layers) - 1} layers more" if len(layers) > 1 else ""
+        lines.append(f"  {layers[0]}{count}: declared otherwise, which this input does not show: {words}")
+    return lines
 
 
 def _shown(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], int]:

@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Any
 
 PADDED = ("conv1d", "conv2d", "conv3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
           "max_pool1d", "max_pool2d", "max_pool3d")  # fmt: skip
 ORDERLESS = ("add", "mul", "concat")
 """Ops whose operands are brought into one order before two graphs are aligned."""
+FLOAT32 = "float32"
+CONSTANTS = ("mask", "indices")
+"""Arrays of a call that are no weights: they come with the call."""
 Shape = tuple[int, ...]
 
 
@@ -32,11 +36,13 @@ class Call:
     sources: tuple[tuple[int, ...], ...]
     shapes: tuple[Shape, ...]
     shape: Shape
+    kind: str = FLOAT32
+    """The dtype of what it gives."""
 
     @property
     def transparent(self) -> bool:
-        """Whether it changes neither the numbers nor their order."""
-        if self.op == "identity":
+        """Whether it changes neither the numbers nor their order, or gives none: a comparison, an index."""
+        if self.op == "identity" or "float" not in self.kind:
             return True
         return self.op == "reshape" and bool(self.shapes) and _bare(self.shapes[0]) == _bare(self.shape)
 
@@ -61,7 +67,12 @@ class Unit:
 
     @property
     def op(self) -> str:
-        return self.main.op
+        return "reshape" if self.tokens else self.main.op
+
+    @property
+    def tokens(self) -> bool:
+        """Whether two calls take an image apart into its pixels: (N, C, *space) to (N, pixels, C)."""
+        return len(self.calls) > 1 and {each.op for each in self.calls} == {"reshape", "permute"}
 
     @property
     def shape(self) -> Shape:
@@ -69,7 +80,7 @@ class Unit:
 
     @property
     def weights(self) -> Mapping[str, Shape]:
-        return self.main.weights
+        return {name: shape for name, shape in self.main.weights.items() if name not in CONSTANTS}
 
     @property
     def chain(self) -> list[int]:
@@ -83,6 +94,8 @@ class Unit:
     @property
     def params(self) -> dict[str, Any]:
         """The parameters of the main call, a padding before it taken in where they can say it."""
+        if self.tokens:
+            return {"order": "NHWC"}
         params = dict(self.main.params)
         if self.before is not None and self.before.op == "pad" and self.folds:
             own = explicit(self.main)
@@ -138,6 +151,7 @@ def read_calls(described: Sequence[Mapping[str, Any]]) -> list[Call]:
             tuple(tuple(group) for group in found["sources"]),
             tuple(tuple(shape) for shape in found["shapes"]),
             tuple(found["shape"]),
+            str(found.get("kind", FLOAT32)),
         )
         for index, found in enumerate(described)
     ]
@@ -203,8 +217,25 @@ def _joins(before: Call, call: Call) -> bool:
     if before.op == "pad" and call.op in PADDED:
         spatial = not any(before.params["sides"][:4])
         return spatial and before.params["mode"] in ("constant", *_MODES)
+    if {before.op, call.op} == {"reshape", "permute"}:
+        return _takes_apart(before, call)
     flat = before.op == "reshape" and len(before.shape) == 2 and len(before.shapes[0]) > 2
     return flat and call.op == "linear" and before.shape[0] == before.shapes[0][0]
+
+
+def _takes_apart(before: Call, call: Call) -> bool:
+    """[reshape to (N, C, pixels), permute] or [permute to (N, *space, C), reshape], as `Unit.tokens` says."""
+    image = before.shapes[0] if before.shapes else ()
+    if len(image) < 4 or len(call.shape) != 3:
+        return False
+    pixels = prod(image[2:])
+    if call.shape != (image[0], pixels, image[1]) or any(
+        each.params.get("out_last") for each in (before, call)
+    ):
+        return False
+    if before.op == "permute":
+        return list(before.params["dims"]) == [0, *range(2, len(image)), 1]
+    return before.shape == (image[0], image[1], pixels) and list(call.params["dims"]) == [0, 2, 1]
 
 
 def _bare(shape: Shape) -> Shape:

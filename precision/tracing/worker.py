@@ -75,6 +75,9 @@ class Host:
         path = Path(head["file"])
         self.file = str(path)
         sys.path.insert(0, str(path.parent))
+        # As if the file were run by itself; and a model draws the same weights every time.
+        sys.argv = [str(path)]
+        self.framework.seeded(int(head.get("seed", 0)))
         specification = importlib.util.spec_from_file_location(f"traced_{path.stem}", path)
         if specification is None or specification.loader is None:
             raise TraceError(f"a model file is a Python file; {path} cannot be loaded; name it *.py")
@@ -95,13 +98,14 @@ class Host:
     def do_inputs(self, head: Mapping[str, Any], _: Any) -> tuple[dict[str, Any], dict[str, Float32]]:
         """What the file's own `inputs()` returns."""
         found = self.module.inputs()
-        given = list(found) if isinstance(found, list | tuple) else [found]
+        names = list(map(str, found)) if isinstance(found, dict) else []
+        given = list(found.values()) if names else list(found) if isinstance(found, list | tuple) else [found]
         arrays, kinds = {}, []
         for k, value in enumerate(given):
             array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
             kinds.append(_kind(array, f"inputs() of {self.file}"))
             arrays[f"in{k}"] = array.astype(np.float32)
-        return {"kinds": kinds}, arrays
+        return {"kinds": kinds, "names": names}, arrays
 
     def do_describe(
         self, head: Mapping[str, Any], arrays: Mapping[str, Float32]
@@ -150,7 +154,7 @@ class Host:
             turned = head["turn"] and array.ndim > 2
             last = turned and self.model.input_last(array.ndim)
             inputs.append(np.ascontiguousarray(np.moveaxis(array, 1, -1)) if last else array)
-        outputs = self.model.run(tape, inputs, head["seed"])
+        outputs = self.model.run(tape, inputs, head["seed"], head.get("names", []))
         return [sorted(tape.producers([each])) for each in outputs]
 
     def do_first(

@@ -18,6 +18,7 @@ from precision.__main__ import main
 from precision.errors import UserError
 from precision.tracing.models import trace
 from precision.tracing.process import TraceProcess
+from precision.tracing.units import build_units, read_calls
 
 MODELS = Path(__file__).parent / "traced"
 SMALL = MODELS / "small_torch.py"
@@ -80,6 +81,130 @@ def test_model_file_that_does_not_load(process: TraceProcess, tmp_path: Path, te
     with pytest.raises(UserError, match=words) as found:
         process.ask({"do": "load", "file": str(path)})
     assert "\n" not in str(found.value)
+
+
+def loaded(process: TraceProcess, path: Path, seed: int = 0) -> None:
+    process.ask({"do": "load", "file": str(path), "seed": seed})
+
+
+def described(process: TraceProcess, array: Any, **more: Any) -> list[dict[str, Any]]:
+    request = {"do": "describe", "kinds": ["float32"], "turn": True, "seed": 0, **more}
+    head, _ = process.ask(request, {"in0": np.asarray(array, np.float32)})
+    calls: list[dict[str, Any]] = head["calls"]
+    return calls
+
+
+def ops(calls: list[dict[str, Any]]) -> list[str]:
+    return [str(call["op"]) for call in calls]
+
+
+NET = """import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 4)
+"""
+PLAIN = """    def forward(self, x):
+        return self.fc(x)
+def model():
+    return Net().eval()
+"""
+COMPILED = """class Compiled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self._orig_mod = nn.Linear(3, 4)
+"""
+"""What torch.compile returns, without loading its compiler."""
+
+
+def test_a_file_does_not_see_the_arguments_of_the_tool(process: TraceProcess, tmp_path: Path) -> None:
+    path = written(tmp_path, "import sys, torch\nWIDTH = int(sys.argv[1])\ndef model():\n    pass\n")
+    with pytest.raises(UserError, match="list index out of range"):
+        loaded(process, path)
+
+
+@pytest.mark.parametrize("made", ["torch.jit.script(nn.Linear(3, 4))", "Compiled()"])
+def test_compiled_models_are_refused(process: TraceProcess, tmp_path: Path, made: str) -> None:
+    path = written(tmp_path, f"{NET}{COMPILED}def model():\n    return {made}\n")
+    with pytest.raises(UserError, match="returned a compiled one") as found:
+        loaded(process, path)
+    assert "\n" not in str(found.value)
+
+
+def test_unseeded_weights_are_the_same_every_time(process: TraceProcess, tmp_path: Path) -> None:
+    path = written(tmp_path, NET + PLAIN)
+    found = []
+    for seed in (0, 0, 1):
+        loaded(process, path, seed)
+        described(process, np.ones((2, 3)))
+        found.append(process.ask({"do": "weights", "call": 0})[1]["weight"])
+    assert np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+
+
+def test_inference_mode_and_lazy_layers_are_traced(process: TraceProcess, tmp_path: Path) -> None:
+    inside = "    @torch.inference_mode()\n    def forward(self, x):\n"
+    inside += "        return torch.relu(self.fc(x)).sum()\n"
+    loaded(process, written(tmp_path, f"{NET}{inside}def model():\n    return Net().eval()\n"))
+    assert ops(described(process, np.ones((2, 3)))) == ["linear", "relu", "sum"]
+    lazy = "def model():\n    return nn.Sequential(nn.LazyLinear(4), nn.ReLU())\n"
+    loaded(process, written(tmp_path, NET + lazy, "lazy.py"))
+    assert ops(described(process, np.ones((2, 3)))) == ["linear", "relu"]
+
+
+def test_inputs_by_keyword(process: TraceProcess, tmp_path: Path) -> None:
+    text = NET + "    def forward(self, *, words):\n        return self.fc(words)\n"
+    text += "def model():\n    return Net()\ndef inputs():\n    return {'words': torch.ones(2, 3)}\n"
+    loaded(process, written(tmp_path, text))
+    head, arrays = process.ask({"do": "inputs"})
+    assert head["names"] == ["words"]
+    assert ops(described(process, arrays["in0"], names=head["names"])) == ["linear"]
+    with pytest.raises(UserError, match="a model takes the input and runs"):
+        described(process, arrays["in0"])
+
+
+def test_comparisons_are_no_layers_and_another_type_is_said(process: TraceProcess, tmp_path: Path) -> None:
+    inside = "    def forward(self, x):\n        y = torch.where(x > 0, x, x * 2)\n"
+    inside += "        return torch.relu(y.double())\n"
+    loaded(process, written(tmp_path, f"{NET}{inside}def model():\n    return Net()\n"))
+    calls = described(process, np.ones((2, 3)))
+    assert [call["kind"] for call in calls] == ["bool", "float32", "float32", "float64"]
+    units = build_units(read_calls(calls), [[3]])
+    assert [unit.main.kind for unit in units] == ["float32", "float32", "float64"]
+
+
+@pytest.mark.slow
+def test_weights_that_are_no_numbers_are_a_finding_and_the_rest_goes_on(tmp_path: Path) -> None:
+    text = "import torch\nfrom torch import nn\ndef model():\n    torch.manual_seed(0)\n"
+    text += (
+        "    net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4), nn.Softmax(1)).eval()\n{0}    return net\n"
+    )
+    one = written(tmp_path, text.format(""), "one.py")
+    two = written(tmp_path, text.format("    net[1].weight.data[1, 2] = float('nan')\n"), "two.py")
+    found = trace(one, two, shape=(2, 3))
+    rows = {row["layer_a"]: row for row in found.rows}
+    assert (rows["1"]["verdict"], rows["1"]["parameter"]) == ("data", "weight")
+    assert "1 NaN or Inf among 16 values, the first at [1, 2]" in rows["1"]["detail"]
+    assert rows["0"]["verdict"] in ("exact", "rounding")
+    assert rows["2"]["verdict"] in ("exact", "rounding")
+    again = trace(two, one, shape=(2, 3))
+    assert again.first_difference is not None
+    assert again.first_difference.layer_a == "1"
+    assert not again.fine
+
+
+@pytest.mark.slow
+def test_another_type_of_numbers_is_named(tmp_path: Path) -> None:
+    inside = "    def forward(self, x):\n        return torch.relu({0}).float()\ndef model():\n"
+    inside += "    torch.manual_seed(0)\n    net = Net().eval()\n    {1}\n    return net\n"
+    one = written(tmp_path, NET + inside.format("self.fc(x)", "pass"), "one.py")
+    two = written(tmp_path, NET + inside.format("self.fc(x.bfloat16())", "net.bfloat16()"), "two.py")
+    found = trace(one, two, shape=(2, 3))
+    first = found.first_difference
+    assert first is not None
+    assert (first.parameter, first.declared, first.found) == ("dtype", "float32", "bfloat16")
+    assert "judged in float32" in refused(two, one, shape=(2, 3))
 
 
 def test_input_that_the_model_rejects(process: TraceProcess) -> None:
