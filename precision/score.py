@@ -72,29 +72,34 @@ def errors(truth: Truth, output: Float32, rounded: Float32 | None = None) -> Err
 def scores(truth: Truth, found: Errors) -> dict[str, Any]:
     """Return the figures of `reports.schema.SCORES` that depend on output and truth alone."""
     counted, in_ulp = found.counted, found.in_ulp
-    absolute, ulp = np.abs(found.absolute[counted]), found.ulp[in_ulp]
+    absolute, ulp, scaled = (
+        np.abs(_of(found.absolute, counted)),
+        _of(found.ulp, in_ulp),
+        _of(found.scaled, counted),
+    )
+    sizes = np.abs(ulp)
     equal = (found.output == found.rounded) | (np.isnan(found.output) & np.isnan(found.rounded))
     both_zero = (found.output == 0) & (found.rounded == 0)
     wrong_sign = both_zero & (np.signbit(found.output) != np.signbit(found.rounded))
-    exact = (truth.value + truth.residual)[counted]
-    cosine, angle = cosine_and_angle(found.output[counted].astype(np.float64), exact)
+    exact = _of(truth.value + truth.residual, counted)
+    cosine, angle = cosine_and_angle(_of(found.output, counted).astype(np.float64), exact)
     return {
         "elements": found.output.size,
         "error_abs_max": _figure(np.max, absolute),
         "error_abs_mean": _figure(np.mean, absolute),
         "error_abs_rms": _figure(_rms, absolute),
-        "error_ulp_median": _figure(np.median, np.abs(ulp)),
-        "error_ulp_p99": _figure(_p99, np.abs(ulp)),
-        "error_ulp_max": _figure(np.max, np.abs(ulp)),
+        "error_ulp_median": _figure(np.median, sizes),
+        "error_ulp_p99": _figure(_p99, sizes),
+        "error_ulp_max": _figure(np.max, sizes),
         "error_ulp_rms": _figure(_rms, ulp),
         "error_ulp_mean": _figure(np.mean, ulp),
-        "error_scaled_ulp_max": _figure(np.max, np.abs(found.scaled[counted])),
-        "error_scaled_ulp_rms": _figure(_rms, found.scaled[counted]),
+        "error_scaled_ulp_max": _figure(np.max, np.abs(scaled)),
+        "error_scaled_ulp_rms": _figure(_rms, scaled),
         "share_correctly_rounded": _figure(np.mean, equal),
         "relative_l2": _ratio(_norm(absolute), _norm(exact)),
         "cosine": cosine,
         "angle_rad": angle,
-        "error_over_magnitude_max": _largest_ratio(absolute, truth.magnitude[counted]),
+        "error_over_magnitude_max": _largest_ratio(absolute, _of(truth.magnitude, counted)),
         "zero_truth_mismatches": int(np.sum(counted & ~in_ulp)),
         "nonfinite_mismatches": int(np.sum(found.nonfinite)),
         "signed_zero_mismatches": int(np.sum(wrong_sign)),
@@ -171,6 +176,11 @@ def _worst(truth: Truth, found: Errors) -> dict[str, Any]:
     }
 
 
+def _of(values: Any, where: Bool) -> Any:
+    """The elements that are meant, flat; not copied where that is all of them."""
+    return values.reshape(-1) if where.all() else values[where]
+
+
 def _at(truth: Truth, index: tuple[Any, ...]) -> float | None:
     """Condition of one element; missing where the truth is not finite, infinite where it is zero."""
     value, magnitude = abs(float(truth.value[index])), float(truth.magnitude[index])
@@ -211,6 +221,8 @@ def _rms(values: Float64) -> float:
     top = float(np.max(np.abs(values)))
     if top == 0 or not math.isfinite(top):
         return top
+    if 2.0**-400 < top < 2.0**400:
+        return math.sqrt(float(np.mean(np.square(values))))
     return top * math.sqrt(float(np.mean(np.square(values / top))))
 
 
@@ -224,5 +236,8 @@ def _ratio(a: float, b: float) -> float | None:
 
 def _largest_ratio(values: Float64, divisors: Float64) -> float | None:
     positive = divisors > 0
+    if positive.all() and values.size:
+        with np.errstate(over="ignore"):
+            return float(np.max(values / divisors))
     with np.errstate(over="ignore"):  # infinite: an error beside which all terms are nothing
         return _figure(np.max, values[positive] / divisors[positive])

@@ -205,10 +205,13 @@ def _function(
     return _applied(x, kind, np.array([a]), b, refine)
 
 
-def _applied(x: Single, kind: int, a: Array, b: float, refine: Refine) -> Truth:
+def _applied(x: Single, kind: int, a: Array, b: float, refine: Refine, first: bool = True) -> Truth:
     value, residual, bound, magnitude = (np.empty(x.size) for _ in range(4))
-    pointwise.apply(kind, x.reshape(-1), a, b, value, residual, bound, magnitude)
-    found = finish(value, residual, bound, magnitude, refine, signed=True)
+    settled = pointwise.apply(kind, x.reshape(-1), a, b, first, value, residual, bound, magnitude)
+    found = finish(
+        value, residual, bound, magnitude, refine, signed=True, first=settled,
+        finer=lambda: _applied(x.reshape(-1), kind, a, b, refine, False),
+    )  # fmt: skip
     return found.arranged(lambda array: array.reshape(x.shape))
 
 

@@ -40,6 +40,7 @@ from reference import (
     step_bounds,
 )
 from reference.formats import BINARY32, Array
+from reference.jit import compiled
 from reference.operands import operand, survey
 from reference.ops import OPS, Arrays, Params, checked, terms
 from reference.sum_ops import FACTORS
@@ -48,6 +49,7 @@ from reference.truth import Truth
 
 KINDS = ("deterministic", "probabilistic")
 ALGORITHMS = ("two_pass", "one_pass", "welford")
+_LARGEST = BINARY32.largest
 Given = Mapping[str, Any]
 Bound = Callable[[str, Given, Given, Truth, Rules], Array]  # of an op, its arrays, parameters and truth
 
@@ -128,10 +130,20 @@ def error_bound(
             bound = statistic_bounds.normalization(rows, float(params.get("eps", found.eps)), rules)
         else:
             bound = OTHERS[op](op, arrays, params, truth, rules)
-        output = u * (np.abs(truth.value) + bound)
-        reach = (truth.magnitude + bound) * (1.0 + u)
-        result = np.where(reach < BINARY32.largest, (bound + output) * INFLATION, np.inf)
-    return np.where(np.isnan(result), np.inf, result)
+    flat = (truth.value, truth.magnitude, np.broadcast_to(bound, truth.value.shape))
+    size, extent, whole = (np.ascontiguousarray(a).reshape(-1) for a in flat)
+    result = np.empty(truth.value.size)
+    _written(size, extent, whole, u, result)
+    return result.reshape(truth.value.shape)
+
+
+@compiled
+def _written(value: Any, magnitude: Any, bound: Any, u: float, result: Any) -> None:
+    """The bound with what is rounded when written; infinite where it is NaN, or where something overflows."""
+    for i in range(value.size):
+        whole = (bound[i] + u * (abs(value[i]) + bound[i])) * INFLATION
+        known = (magnitude[i] + bound[i]) * (1.0 + u) < _LARGEST and not np.isnan(whole)
+        result[i] = whole if known else np.inf
 
 
 def bounded_ops() -> frozenset[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from reference.jit import compiled
-from reference.truth import CERTAINTY
+from reference.truth import CERTAINTY, HAIR
 
 _SLACK = 2.0**-51  # covers the roundings on the way from (residual, bound) to an end of the interval
 
@@ -38,6 +38,8 @@ def certain(value: float, residual: float, bound: float) -> bool:
     never is.
     """
     if bound == 0.0:
+        return True
+    if bound < HAIR and bound == abs(residual) and abs(value) > 2.0**-200:  # see `Truth.bound`
         return True
     least = abs(value) * (1.0 - 2.0**-50) - bound
     if not (least > 0.0 and bound <= CERTAINTY * spacing32(least)):

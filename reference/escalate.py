@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -22,28 +23,29 @@ _BELOW_FLOAT32 = 2.0**-161  # 2**-10 ulp of float32 and half: no rounding to flo
 
 
 def finish(
-    value: Array, residual: Array, bound: Array, magnitude: Array, refine: Refine, *, signed: bool
-) -> Truth:
+    value: Array, residual: Array, bound: Array, magnitude: Array, refine: Refine, *, signed: bool,
+    first: int = 0, finer: Callable[[], Truth] | None = None,
+) -> Truth:  # fmt: skip
     """The truth that the arrays (of any one shape, changed in place) and `refine` make.
 
     `refine` is only asked for elements with a bound above 0: one of bound 0 is its value and residual.
     signed: every non-zero value has the truth's sign by construction, so a number too small for float64 is
     settled though its bound reaches zero. Elements that are exact have bound 0; NaN and infinity have
-    residual and bound 0 and an infinite magnitude.
+    residual and bound 0 and an infinite magnitude. first: how many float64 settled; finer: as of `Truth`.
     """
     v, r, b = value.reshape(-1), residual.reshape(-1), bound.reshape(-1)
     unsure = np.empty(value.size, np.bool_)
     escalated = _mark(v, r, b, magnitude.reshape(-1), signed, unsure)
     for i in np.flatnonzero(unsure):
         v[i], r[i], b[i] = settle(refine, int(i))
-    tiers = {"float64": 0, "double-double": value.size - escalated, "exact": escalated}
+    tiers = {"float64": first, "double-double": value.size - first - escalated, "exact": escalated}
 
     def known_first(index: int, bits: int) -> tuple[Fraction, Fraction]:
         if b[index] == 0.0:
             return Fraction(float(v[index])) + Fraction(float(r[index])), Fraction(0)
         return refine(index, bits)
 
-    return Truth(value, residual, bound, magnitude, tiers, known_first)
+    return Truth(value, residual, bound, magnitude, tiers, known_first, finer if first else None)
 
 
 def exact(value: npt.NDArray[Any]) -> Truth:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reference.jit import compiled
 from reference.rounding import Seed, draws, round_pairs
 
 Array = npt.NDArray[np.float64]
@@ -95,12 +96,28 @@ def ulp(x: npt.ArrayLike, fmt: Format) -> Array:
     number, infinity included, the spacing of the last binade. Every spacing is exact: those of binary64 below
     its own subnormals do not exist.
     """
-    x = np.asarray(x, np.float64)
-    _, exponent = np.frexp(x)
-    exponent = np.clip(exponent.astype(np.int64) - 1, fmt.emin, fmt.emax)
-    exponent = np.where(x == 0.0, fmt.emin, np.where(np.isinf(x), fmt.emax, exponent))
-    spacing = np.ldexp(1.0, (exponent - fmt.precision + 1).astype(np.int32))
-    return np.asarray(np.where(np.isnan(x), np.nan, spacing))
+    given = np.asarray(x, np.float64)
+    flat = np.ascontiguousarray(given).reshape(-1)
+    out = np.empty(flat.size)
+    _spacings(flat.view(np.int64), fmt.emin, fmt.emax, fmt.precision, out)
+    return out.reshape(given.shape)
+
+
+@compiled
+def _spacings(bits: Any, emin: int, emax: int, precision: int, out: Any) -> None:
+    """`ulp` of float64 numbers by their bits; float64's own subnormals are below every format's emin."""
+    for i in range(bits.size):
+        size = bits[i] & np.int64(0x7FFFFFFFFFFFFFFF)
+        if size > np.int64(0x7FF0000000000000):
+            out[i] = np.nan
+            continue
+        exponent = min(max((size >> np.int64(52)) - np.int64(1023), np.int64(emin)), np.int64(emax))
+        power = exponent - np.int64(precision) + np.int64(1)
+        if power < -1022:
+            spacing = np.int64(1) << (power + np.int64(1074))
+        else:
+            spacing = (power + np.int64(1023)) << np.int64(52)
+        out[i] = np.int64(spacing).view(np.float64)
 
 
 def round_to(

@@ -35,6 +35,7 @@ from reference.activations import SELU_ALPHA, SELU_SCALE, prelu_slopes
 from reference.formats import Array
 from reference.operands import operand
 from reference.rows import rows
+from reference.softmax_bounds import softmax_bound
 from reference.tracked import FLUSH, Rules, Tracked, gamma
 from reference.truth import Truth
 
@@ -111,18 +112,12 @@ def slopes(op: str, arrays: Given, params: Given, truth: Truth, rules: Rules) ->
 def softmax(op: str, arrays: Given, params: Given, truth: Truth, rules: Rules) -> Array:
     """softmax, log_softmax, logsumexp."""
     found = rows(operand(arrays["input"], "input"), params.get("dim", -1))
-    top, shifted, powers = shifted_powers(found.x, rules)
-    whole = powers.total()
     if op == "logsumexp":
-        result = top + whole.log()
+        top, _, powers = shifted_powers(found.x, rules)
+        result = top + powers.total().log()
         return missed(result.arranged(lambda a: a.reshape(truth.value.shape)), truth)
-    column = whole.arranged(lambda a: a[:, None])
-    if op == "softmax":
-        result = powers / column  # or a product with 1/sum, rounded once more
-        result = result.spread(gamma(2, rules.u) * np.abs(result.value))
-    else:
-        result = shifted - column.log()
-    return missed(result.arranged(found.restore), truth)
+    flat = truth.arranged(lambda a: np.moveaxis(a, found.axis, -1) if a.ndim else a)
+    return found.restore(softmax_bound(found.x, flat, rules, op == "log_softmax"))
 
 
 def shifted_powers(x: Any, rules: Rules) -> tuple[Tracked, Tracked, Tracked]:

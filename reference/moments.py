@@ -25,6 +25,7 @@ import numpy as np
 from reference.certify import certain
 from reference.doubleword import STEP, over, over_float, plus, plus_float, root, times, times_float, two_prod
 from reference.jit import compiled
+from reference.rounding import clear
 
 MEAN, MEAN_LOW, MEAN_ERROR, DENOMINATOR, DENOMINATOR_LOW, RELATIVE, PLAIN, VARIANCE = range(8)
 """Columns of the statistics. PLAIN = 1 marks a row for IEEE 754's rules alone, with 1/s in DENOMINATOR."""
@@ -151,20 +152,6 @@ def given_statistics(mean: Any, variance: Any, eps: float, out: Any) -> None:
             total = variance[row] + eps
             inverse = 1.0 / math.sqrt(total) if total >= 0.0 else np.nan
             out[row] = (mean[row], 0.0, 0.0, inverse, 0.0, 0.0, 1.0, variance[row])
-
-
-@compiled
-def clear(value: float, bound: float) -> bool:
-    """Whether `certain` holds for any residual, by a look at the bits: it does for nearly every element.
-
-    In float32's normal range, residual and bound together move the value by at most one float64: too little
-    to reach the middle between two float32 numbers from more than two float64 away.
-    """
-    size = abs(value)
-    if not (2.0**-126 <= size < 2.0**127 and bound <= size * 2.0**-54):
-        return False
-    rest = np.float64(value).view(np.int64) & 0x1FFFFFFF  # the 29 bits that float32 does not have
-    return bool(abs(rest - 0x10000000) > 2)
 
 
 @compiled

@@ -4,15 +4,19 @@ Each branch gives (high, low, relative, lost): |truth - (high + low)| <= relativ
 relative errors of `elementary` and `error_function` are for exact arguments; what an argument adds is derived
 at its branch. `lost` is what underflow may take: far below anything that float32 can tell from zero; a
 number of that size is given as 4 * lost with a bound of 4 * lost, so that its sign is kept.
+
+Most elements are settled before that, by `single_word`.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from reference import elementary, error_function
+from reference import elementary, error_function, single_word
+from reference.certify import certain
 from reference.doubleword import STEP, over_float, plus_float, times, times_float, two_prod
 from reference.jit import compiled
 
@@ -127,6 +131,50 @@ def _branch(  # noqa: PLR0912
 
 
 @compiled
+def _in_one_word(  # noqa: PLR0911, PLR0912
+    kind: int, x: float, a: float, b: float
+) -> tuple[float, float]:
+    """(the value in plain float64, its relative error): infinite where that tier does not reach."""
+    size = abs(x)
+    if kind == GELU:
+        return single_word.gelu(x) if size <= 36.0 else (0.0, np.inf)
+    if kind == GELU_TANH:
+        return single_word.gelu_tanh(x) if size <= 20.0 else (0.0, np.inf)
+    if kind == LOG:
+        return single_word.log(x), single_word.LOG
+    if kind == LOG1P:
+        return single_word.log1p(x), single_word.LOG1P
+    if size > 0.5 * single_word.REACH:
+        return 0.0, np.inf
+    if kind == EXP:
+        return single_word.exp(x), single_word.EXP
+    if kind == EXPM1:
+        return single_word.expm1(x), single_word.EXPM1
+    if kind == TANH:
+        return single_word.tanh(x), single_word.TANH
+    if kind == SIGMOID:
+        return single_word.logistic(x), single_word.LOGISTIC
+    if kind == SILU:
+        return x * single_word.logistic(x), single_word.LOGISTIC + 2.0 * single_word.UNIT
+    if kind == SOFTPLUS and a == 1.0 and x <= b:
+        return single_word.softplus(x), single_word.SOFTPLUS
+    if kind == ELU:
+        return single_word.expm1(x) * (a * b), single_word.EXPM1 + 4.0 * single_word.UNIT
+    if kind == ERF and size < single_word.BORDER:
+        return math.copysign(single_word.erf(size), x), single_word.ERF
+    if kind == ERF and size <= 26.0:
+        e, relative = single_word.erfc(size)
+        return math.copysign(1.0 - e, x), relative * e * 1.01 + 2.0 * single_word.UNIT
+    if kind == ERFC and size < single_word.BORDER:
+        e = single_word.erf(size)
+        share = 1.0 - e if x > 0.0 else 1.0 + e
+        return share, single_word.ERF * e / share * 1.01 + 4.0 * single_word.UNIT
+    if kind == ERFC and 0.0 < x <= 26.0:
+        return single_word.erfc(x)
+    return 0.0, np.inf
+
+
+@compiled
 def _exact(kind: int, x: float) -> tuple[bool, float]:
     """Arguments at which the function has a rational value that is written down at once."""
     if x == 0.0 and kind not in {LOG, SOFTPLUS}:
@@ -135,26 +183,46 @@ def _exact(kind: int, x: float) -> tuple[bool, float]:
 
 
 @compiled
-def apply(kind: int, x: Any, a: Any, b: float, value: Any, residual: Any, bound: Any, magnitude: Any) -> None:
-    """The function at every element of x; `a` is one number for all or one for each element."""
+def apply(
+    kind: int, x: Any, a: Any, b: float, first: bool, value: Any, residual: Any, bound: Any, magnitude: Any
+) -> int:
+    """The function at every element of x; `a` is one number for all or one for each element.
+
+    first: plain float64 is tried before two words; returns how many elements it settled.
+    """
+    settled = 0
     for i in range(x.size):
-        element, first = np.float64(x[i]), np.float64(a[i % a.size])
+        element, factor = np.float64(x[i]), np.float64(a[i % a.size])
         high, low, margin = 0.0, 0.0, 0.0
         outside = (kind == LOG and element <= 0.0) or (kind == LOG1P and element <= -1.0)
-        if not np.isfinite(element) or outside or (kind == SCALE and not np.isfinite(first)):
-            high = _plain(kind, element, first, b)
+        if not np.isfinite(element) or outside or (kind == SCALE and not np.isfinite(factor)):
+            high = _plain(kind, element, factor, b)
         elif kind == SCALE or (kind == ELU and element > 0.0):
-            high, low = two_prod(element, b if element > 0.0 else first)
+            high, low = two_prod(element, b if element > 0.0 else factor)
         else:
             known, high = _exact(kind, element)
             if not known:
-                high, low, relative, lost = _branch(kind, element, first, b)
-                margin = relative * abs(high) * 1.001 + lost
-                if relative == 0.0:
-                    margin = 0.0
-                elif abs(high) < 4.0 * lost:  # lies between zero and 5 * lost
-                    negative = element < 0.0 and kind in {SILU, GELU, GELU_TANH}
-                    negative = negative or (kind == SOFTPLUS and first < 0.0)
-                    high, low, margin = -4.0 * lost if negative else 4.0 * lost, 0.0, 4.0 * lost
+                relative = np.inf
+                if first:
+                    high, relative = _in_one_word(kind, element, factor, b)
+                    margin = relative * abs(high) * 1.001
+                if relative < 1.0 and abs(high) > 2.0**-900 and certain(high, 0.0, margin):
+                    settled += 1
+                else:
+                    high, low, margin = _in_two_words(kind, element, factor, b)
         value[i], residual[i], bound[i] = high, low, margin
         magnitude[i] = abs(high) * (1.0 + 2.0**-40)
+    return settled
+
+
+@compiled
+def _in_two_words(kind: int, x: float, a: float, b: float) -> tuple[float, float, float]:
+    """(high, low, bound) where the function has no rational value that is written down at once."""
+    high, low, relative, lost = _branch(kind, x, a, b)
+    if relative == 0.0:
+        return high, low, 0.0
+    if abs(high) < 4.0 * lost:  # lies between zero and 5 * lost
+        negative = x < 0.0 and kind in {SILU, GELU, GELU_TANH}
+        negative = negative or (kind == SOFTPLUS and a < 0.0)
+        return (-4.0 * lost if negative else 4.0 * lost), 0.0, 4.0 * lost
+    return high, low, relative * abs(high) * 1.001 + lost

@@ -58,22 +58,33 @@ def log_of_shifted_sum(reals: Reals, row: Single) -> Interval:
 
 
 def _rest(reals: Reals, row: Single) -> Interval:
-    first = int(row.argmax())
-    top = Fraction(float(row[first]))
-    total = reals.rational(0)
-    for j in np.flatnonzero(np.isfinite(row)):
-        if j != first:
-            total = total + reals.exp(reals.rational(Fraction(float(row[j])) - top))
+    """sum exp(x_j - max) over all but one largest element; of those far below the others an interval."""
+    falling = np.sort(row[np.isfinite(row)])[::-1]
+    top = Fraction(float(falling[0]))
+    total, reach = reals.rational(0), Fraction(0)
+    for n, number in enumerate(falling[1:].tolist()):
+        away = Fraction(number) - top
+        term = reals.exp(reals.rational(away))
+        if n and away < reach:
+            return total + reals.between(reals.rational(0), (falling.size - 1 - n) * term)
+        if not n:
+            reach = away - reals.prec - 64
+        total = total + term
     return total
 
 
 def _entries(input: npt.ArrayLike, dim: int, mode: int) -> Truth:
     found = rows(operand(input, "input"), dim)
-    x = found.x
+    return _of_rows(found.x, mode, True).arranged(found.restore)
+
+
+def _of_rows(x: Single, mode: int, first: bool) -> Truth:
     value, residual, bound, magnitude = (np.empty(x.shape) for _ in range(4))
-    kernels.entries(mode, x, value, residual, bound, magnitude)
-    truth = finish(value, residual, bound, magnitude, _refine(x, mode), signed=True)
-    return truth.arranged(found.restore)
+    settled = kernels.entries(mode, x, first, value, residual, bound, magnitude)
+    return finish(
+        value, residual, bound, magnitude, _refine(x, mode), signed=True, first=settled,
+        finer=lambda: _of_rows(x, mode, False),
+    )  # fmt: skip
 
 
 def _refine(x: Single, mode: int) -> Refine:

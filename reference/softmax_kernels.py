@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from reference import elementary
+from reference import elementary, single_word
+from reference.certify import certain
 from reference.compensated import two_sum
 from reference.doubleword import STEP, over, plus, plus_float
 from reference.jit import compiled
 
 LOST = 2.0**-1040
+_SIDE = 2.0**-950
+"""What stands for any smaller number that only breaks a tie: see `Truth.bound`."""
 SOFTMAX, LOG_SOFTMAX, LOGSUMEXP = range(3)
 ORDINARY, EQUAL, NOT_A_NUMBER, INFINITE, EMPTY = range(5)
 """What a row is: EQUAL if all its elements but -Inf are one number, EMPTY if there is none but -Inf."""
@@ -80,6 +83,13 @@ def logarithm(
     if what == EQUAL and rest == 0.0:
         return dh, dl, 0.0, abs(dh)
     lh, ll = _log1p(rest, rest_low)
+    if abs(dh) > lh * 2.0**60:
+        # What is subtracted only tells on which side of x - m the truth lies, or little more.
+        if dl == 0.0 and lh < 2.0**-960:
+            return dh, -_SIDE, _SIDE, abs(dh)
+        high, low = two_sum(dh, dl - lh)
+        margin = (lh * (relative + _E_LOG1P) + abs(ll) + abs(dl - lh) * 2.0**-52) * 1.001 + LOST
+        return high, low, margin, abs(dh) + lh
     high, low = plus(dh, dl, -lh, -ll)
     if abs(high) < 4.0 * LOST:
         return -4.0 * LOST, 0.0, 4.0 * LOST, 8.0 * LOST
@@ -88,18 +98,100 @@ def logarithm(
 
 
 @compiled
-def entries(mode: int, x: Any, value: Any, residual: Any, bound: Any, magnitude: Any) -> None:
-    """softmax or log_softmax of each row of x."""
+def _shifted(row: Any, powers: Any) -> tuple[int, float, float, float]:
+    """(what the row is, m, rest in plain float64, its error); powers: exp(x - m), 0 for m itself.
+
+    `single_word.exp` is off by EXP and by what x - m is, u |x - m|; sums in four lanes by u each addition.
+    """
+    top, first = -np.inf, -1
+    equal = True
+    for j in range(row.size):
+        if np.isnan(row[j]):
+            return NOT_A_NUMBER, np.nan, 0.0, 0.0
+        if row[j] > top:
+            equal = equal and np.isinf(top)
+            top, first = np.float64(row[j]), j
+        elif row[j] < top and not np.isinf(row[j]):
+            equal = False
+    if np.isinf(top):
+        return (INFINITE if top > 0.0 else EMPTY), top, 0.0, 0.0
+    if equal:
+        return EQUAL, top, 0.0, np.inf
+    for j in range(row.size):
+        powers[j] = single_word.exp(max(np.float64(row[j]) - top, -single_word.REACH))
+    powers[first] = 0.0
+    a = b = c = d = slope = 0.0
+    whole = row.size - row.size % 4
+    for j in range(0, whole, 4):
+        a += powers[j]
+        b += powers[j + 1]
+        c += powers[j + 2]
+        d += powers[j + 3]
+    for j in range(whole, row.size):
+        a += powers[j]
+    for j in range(row.size):
+        slope += powers[j] * min(top - np.float64(row[j]), single_word.REACH)
+    rest = (a + b) + (c + d)
+    steps = 8.0 + row.size / 4
+    error = single_word.UNIT * (steps * rest + 1.1 * slope) + single_word.EXP * rest
+    return ORDINARY, top, rest, error * 1.001 + 2.0**-900
+
+
+@compiled
+def _in_one_word(
+    mode: int, top: float, rest: float, error: float, lh: float, x: float, power: float
+) -> tuple[float, float, float]:
+    """(value, bound, magnitude) in plain float64; power: exp(x - m); lh: log1p(rest)."""
+    away = x - top
+    off = single_word.UNIT * abs(away)
+    if away < -single_word.REACH and mode == SOFTMAX:
+        return 0.0, np.inf, 0.0
+    if mode == SOFTMAX:
+        whole = 1.0 + rest
+        value = power / whole
+        relative = single_word.EXP + 1.01 * off + 1.01 * error / whole + 3.0 * single_word.UNIT
+        return value, value * relative * 1.001, value
+    value = away - lh
+    margin = off + single_word.LOG1P * lh + 1.01 * error / rest * lh + 2.0 * single_word.UNIT * abs(value)
+    return value, margin * 1.001, abs(away) + lh
+
+
+@compiled
+def entries(mode: int, x: Any, first: bool, value: Any, residual: Any, bound: Any, magnitude: Any) -> int:
+    """softmax or log_softmax of each row of x; returns how many elements plain float64 settled.
+
+    first: whether it is tried; rows and elements that it does not settle are in two words.
+    """
+    settled = 0
+    powers = np.empty(x.shape[1])
     for i in range(x.shape[0]):
-        what, top, rest, rest_low, relative = shifted_sum(x[i])
+        plain = False
+        top, rest, error, lh = 0.0, 0.0, np.inf, 0.0
+        if first:
+            what, top, rest, error = _shifted(x[i], powers)
+            plain = what == ORDINARY and rest > 2.0**-800
+            lh = single_word.log1p(rest) if plain else 0.0
+        known, high_top, high_rest, low_rest, relative = -1, 0.0, 0.0, 0.0, 0.0
         for j in range(x.shape[1]):
+            element = np.float64(x[i, j])
+            if plain and not np.isinf(element):
+                power = powers[j] if element != top or powers[j] != 0.0 else 1.0
+                high, margin, size = _in_one_word(mode, top, rest, error, lh, element, power)
+                if abs(high) > 2.0**-900 and certain(high, 0.0, margin):
+                    value[i, j], residual[i, j], bound[i, j] = high, 0.0, margin
+                    magnitude[i, j] = size * (1.0 + 2.0**-40)
+                    settled += 1
+                    continue
+            if known < 0:
+                known, high_top, high_rest, low_rest, relative = shifted_sum(x[i])
             high, low, margin, size = np.nan, 0.0, 0.0, np.inf
-            if what in {ORDINARY, EQUAL} and mode == SOFTMAX:
-                high, low, margin, size = _share(what, top, rest, rest_low, relative, np.float64(x[i, j]))
-            elif what in {ORDINARY, EQUAL}:
-                high, low, margin, size = logarithm(what, top, rest, rest_low, relative, np.float64(x[i, j]))
+            if known in {ORDINARY, EQUAL} and mode == SOFTMAX:
+                high, low, margin, size = _share(known, high_top, high_rest, low_rest, relative, element)
+            elif known in {ORDINARY, EQUAL}:
+                high, low, margin, size = logarithm(known, high_top, high_rest, low_rest, relative, element)
             value[i, j], residual[i, j], bound[i, j] = high, low, margin
             magnitude[i, j] = size * (1.0 + 2.0**-40)
+    return settled
 
 
 @compiled

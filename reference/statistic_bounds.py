@@ -50,6 +50,7 @@ from reference import reductions
 from reference.batch_statistics import new_share
 from reference.formats import Array
 from reference.grouped import Grouped, batch_norm_rows
+from reference.jit import compiled
 from reference.local_response import Windows, windows_of
 from reference.operands import Single, operand
 from reference.tracked import FLUSH, INFLATION, Rules, gamma
@@ -67,36 +68,54 @@ Given = Mapping[str, Any]
 
 def normalization(rows: Grouped, eps: float, rules: Rules) -> Array:
     """The bound of a normalization, in the input's shape."""
-    x, u = rows.x.astype(np.float64), rules.u
-    weight, bias = (rows.entries(a) for a in rows.affine(np.float64))
+    u, weight, bias = rules.u, *rows.affine(np.float64)
     if rows.given is not None:
-        mean, v = (a.astype(np.float64)[:, None] for a in rows.given)
+        mean, v = (a.astype(np.float64) for a in rows.given)
         dm, dv = np.zeros_like(mean), np.zeros_like(v)
     else:
-        mean, dm, v, dv = (part[:, None] for part in moments(rows.x, rules, rows.centred))
+        mean, dm, v, dv = moments(rows.x, rules, rows.centred)
     rho = inverse_root((dv + u * eps) / (v + eps) * INFLATION, u)
-    scale = np.abs(weight) / np.sqrt(v + eps)
-    size = np.abs(x) + np.abs(mean) + dm
-    bound = scale * ((1.0 + rho) * (dm + gamma(4, u) * size) + rho * np.abs(x - mean)) + gamma(2, u) * np.abs(
-        bias
-    )
-    bound = bound + FLUSH * (4.0 + 2.0 * size + 2.0 * scale * (1.0 + rho) + 2.0 * np.abs(weight))
+    bound = np.empty(rows.x.shape)
+    _of_elements(
+        rows.x, mean, dm, np.sqrt(v + eps), rho, np.abs(weight), np.abs(bias), rows.row_step, rows.inner,
+        gamma(4, u), gamma(2, u), bound,
+    )  # fmt: skip
     return np.asarray(rows.restore(bound))
+
+
+@compiled
+def _of_elements(
+    x: Any, mean: Any, dm: Any, root: Any, rho: Any, weight: Any, bias: Any, row_step: int, inner: int,
+    four: float, two: float, bound: Any,
+) -> None:  # fmt: skip
+    """B of the docstring, and what may underflow; affine entries as in `moments.normalize`."""
+    for row in range(x.shape[0]):
+        entry, left = row * row_step % weight.size, inner
+        centre, off, part, grown = mean[row], dm[row], rho[row], 1.0 + rho[row]
+        for j in range(x.shape[1]):
+            if left == 0:
+                entry, left = (entry + 1 if entry + 1 < weight.size else 0), inner
+            left -= 1
+            element = np.float64(x[row, j])
+            scale = weight[entry] / root[row]
+            size = abs(element) + abs(centre) + off
+            error = scale * (grown * (off + four * size) + part * abs(element - centre)) + two * bias[entry]
+            bound[row, j] = error + FLUSH * (4.0 + 2.0 * size + 2.0 * scale * grown + 2.0 * weight[entry])
 
 
 def moments(rows: Single, rules: Rules, centred: bool = True) -> tuple[Array, Array, Array, Array]:
     """(m, dm, v, dv) of each row; a mean of zero, exactly, unless centred."""
-    x, u, count = rows.astype(np.float64), rules.u, rows.shape[1]
-    mean, dm = np.zeros(x.shape[0]), np.zeros(x.shape[0])
+    u, count = rules.u, rows.shape[1]
+    mean, absolute, largest, square, v = (np.zeros(len(rows)) for _ in range(5))
+    _moments(rows, centred, mean, absolute, largest, square, v)
+    dm = np.zeros(len(rows))
     if centred:
-        mean = x.mean(axis=1)
-        dm = rules.gamma(count + 2) * np.abs(x).mean(axis=1)
+        dm = rules.gamma(count + 2) * absolute
         if rules.algorithm == "welford":
-            dm = _welford(count, u) * np.abs(x).max(axis=1)
+            dm = _welford(count, u) * largest
         dm = dm + 4.0 * FLUSH
-    v = ((x - mean[:, None]) ** 2).mean(axis=1)
     if rules.algorithm == "one_pass" and centred:
-        dv = rules.gamma(count + 3) * (x * x).mean(axis=1)
+        dv = rules.gamma(count + 3) * square
         dv = dv + (2.0 * np.abs(mean) + dm) * dm + u * (np.abs(mean) + dm) ** 2
         dv = dv + u * (v + dv)
     elif rules.algorithm == "welford" and centred:
@@ -106,6 +125,27 @@ def moments(rows: Single, rules: Rules, centred: bool = True) -> tuple[Array, Ar
     else:
         dv = dm**2 + rules.gamma(count + 5) * (v + dm**2)
     return mean, dm, v, dv + FLUSH * (4.0 + 4.0 * np.sqrt(v))
+
+
+@compiled
+def _moments(x: Any, centred: bool, mean: Any, absolute: Any, largest: Any, square: Any, v: Any) -> None:
+    """Of each row: the mean (0 unless centred), those of |x| and x**2, max |x|, and mean (x - m)**2."""
+    count = np.float64(x.shape[1])
+    for row in range(x.shape[0]):
+        total, size, power, top = 0.0, 0.0, 0.0, 0.0
+        for j in range(x.shape[1]):
+            element = np.float64(x[row, j])
+            total += element
+            size += abs(element)
+            power += element * element
+            top = max(top, abs(element))
+        centre = total / count if centred else 0.0
+        spread = 0.0
+        for j in range(x.shape[1]):
+            away = np.float64(x[row, j]) - centre
+            spread += away * away
+        mean[row], absolute[row], largest[row] = centre, size / count, top
+        square[row], v[row] = power / count, spread / count
 
 
 def _welford(count: int, u: float) -> float:

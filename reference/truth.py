@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
+from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from reference.formats import Array, Format, bounded, format_of, ulp
+from reference.formats import BINARY32, Array, Format, bounded, format_of, ulp
 from reference.refined import Refine, UncertainError, decide, enclose, number, private_context
-from reference.rounding import Seed, draws, round_pairs
+from reference.rounding import Seed, draws, nearest_single, round_pairs
 
 __all__ = ["CERTAINTY", "Refine", "Truth", "UncertainError"]
 
+HAIR = 2.0**-940
+"""Below this a residual as large as its bound only tells on which side of `value` the truth lies."""
 CERTAINTY = 2.0**-10  # a certified element is known to this fraction of a float32 ulp, or better
 
 
@@ -40,7 +44,9 @@ class Truth:
     residual: Array
     """What is left: |residual| <= ulp64(value) / 2. Zero where float64 was enough."""
     bound: Array
-    """Rigorous bound on |exact - (value + residual)|; 0 means exact."""
+    """Rigorous bound on |exact - (value + residual)|; 0 means exact. Where it is |residual| and below `HAIR`,
+    the truth lies on that side of `value`, by less than can be said: no rounding tells how much. A value
+    below `HAIR` has the sign of the truth, likewise."""
     magnitude: Array
     """Sum of the absolute terms of the formula's last sum: an upper bound, within 0.1 % of it."""
     tiers: Mapping[str, int] = field(default_factory=dict)
@@ -48,18 +54,30 @@ class Truth:
     refine: Refine | None = None
     """Any element to any precision: (flat index, bits) -> (centre, radius), |exact - centre| <= radius with
     radius <= 2**-bits * |centre|, or radius 0 where the centre is exact. For finite elements only."""
+    finer: Callable[[], Truth] | None = None
+    """The same truth with every element in two words; None where none was settled in one."""
 
     def arranged(self, change: Callable[[Array], Array]) -> Truth:
         """The same truth with `change` (a reshape, a transpose) applied to each array."""
         arrays = (self.value, self.residual, self.bound, self.magnitude)
         value, residual, bound, magnitude = (change(array) for array in arrays)
         refine = self.refine
+        finer = None if self.finer is None else lambda: self.sharpened().arranged(change)
         if refine is None:
-            return Truth(value, residual, bound, magnitude, self.tiers)
-        before = change(np.arange(self.value.size, dtype=np.float64).reshape(self.value.shape)).reshape(-1)
-        return Truth(
-            value, residual, bound, magnitude, self.tiers, lambda i, bits: refine(int(before[i]), bits)
-        )
+            return Truth(value, residual, bound, magnitude, self.tiers, finer=finer)
+        places: list[Array] = []  # made when it is first asked for: hardly any element is ever refined
+        shape = self.value.shape
+
+        def moved(index: int, bits: int) -> tuple[Fraction, Fraction]:
+            if not places:
+                places.append(change(np.arange(prod(shape), dtype=np.float64).reshape(shape)).reshape(-1))
+            return refine(int(places[0][index]), bits)
+
+        return Truth(value, residual, bound, magnitude, self.tiers, moved, finer)
+
+    def sharpened(self) -> Truth:
+        """The finest truth at hand: for outputs of float64, which one word cannot judge."""
+        return self if self.finer is None else self.finer().sharpened()
 
     def round(
         self, dtype: Any = np.float32, mode: str = "RNE", *, saturate: bool = False, seed: Seed = None
@@ -78,7 +96,39 @@ class Truth:
         """
         fmt = format_of(dtype)
         drawn = draws(mode, seed, self.value.shape)
+        if fmt.precision > BINARY32.precision and self.finer is not None:
+            return self.sharpened().round(dtype, mode, saturate=saturate, seed=seed)
+        if mode == "RNE" and fmt is BINARY32:
+            return self._nearest().astype(_storage(dtype, fmt))
+        return self._rounded(dtype, fmt, mode, drawn, saturate)
+
+    def _nearest(self) -> npt.NDArray[np.float32]:
+        """Every element to the nearest float32: nearly all are far from the middle of two."""
+        value, bound = (np.ascontiguousarray(a).reshape(-1) for a in (self.value, self.bound))
+        out, left = np.empty(value.size, np.float32), np.empty(value.size, np.bool_)
+        if nearest_single(value, bound, out, left):
+            index = np.flatnonzero(left)
+            refine = self.refine
+            some = Truth(
+                value[index],
+                self.residual.reshape(-1)[index],
+                bound[index],
+                self.magnitude.reshape(-1)[index],
+                refine=None if refine is None else lambda i, bits: refine(int(index[i]), bits),
+            )
+            try:
+                out[index] = some._rounded(np.float32, BINARY32, "RNE", np.empty(0), False)
+            except UncertainError:
+                self._rounded(np.float32, BINARY32, "RNE", np.empty(0), False)  # names the place in the whole
+                raise
+        return out.reshape(self.value.shape)
+
+    def _rounded(self, dtype: Any, fmt: Format, mode: str, drawn: Array, saturate: bool) -> npt.NDArray[Any]:
         margin = np.where(self.bound > 0.0, self.bound + (np.abs(self.residual) + self.bound) * 2.0**-51, 0.0)
+        hair = (self.bound == np.abs(self.residual)) & (self.bound < HAIR) & (self.bound > 0.0)
+        margin = np.where(hair, 0.5 * self.bound, margin)  # of the residual's sign, however small
+        small = (np.abs(self.value) < HAIR) & (self.value != 0.0)  # of the value's sign, however small
+        margin = np.where(small, np.minimum(margin, 0.5 * np.abs(self.value)), margin)
         value = self.value + 0.0  # an exact zero is +0
         low, high = (
             round_pairs(value, self.residual + step, fmt.precision, fmt.emin, mode, drawn)

@@ -24,6 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reference import Truth
+from reference.compensated import two_sum
+from reference.doubleword import two_prod
+from reference.jit import compiled
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -135,8 +138,23 @@ class Budget:
 
 def _dot(a: Float64, b: Float64) -> float:
     """A dot product whose own rounding does not show: squares of subnormal errors must not vanish."""
-    scale = float(np.max(np.abs(b), initial=0.0))
-    return float(np.sum(a.astype(np.longdouble) * (b / scale))) * scale if scale else 0.0
+    sizes = [float(np.max(np.abs(each), initial=0.0)) for each in (a, b)]
+    if not all(sizes):
+        return 0.0
+    first, second = (math.ldexp(1.0, min(1000, -math.frexp(size)[1])) for size in sizes)
+    total = _compensated(np.ascontiguousarray(a), np.ascontiguousarray(b), first, second)
+    return float(total / first / second)
+
+
+@compiled
+def _compensated(a: Any, b: Any, first: float, second: float) -> float:
+    """sum a first b second, as if in twice the precision (Ogita, Rump & Oishi 2005, algorithm 5.3)."""
+    total, error = 0.0, 0.0
+    for i in range(a.size):
+        product, rest = two_prod(a[i] * first, b[i] * second)
+        total, more = two_sum(total, product)
+        error += rest + more
+    return total + error
 
 
 def budget(

@@ -64,6 +64,7 @@ class Rest:
             needed = meaning.verdict == "rounding" and not meaning.findings
             needed &= cause == "accumulation" or (cause == "output rounding" and output.dtype == np.float32)
             needed |= meaning.verdict == "unexplained" and cause == "unexplained"
+            needed |= cause == "accumulation" and _rounded_once_more(meaning)
             if (share == 0.0 and row["rms_ulp"] == 0.0 and not needed) or (
                 cause == "accumulation" and evidence == "none"
             ):
@@ -93,14 +94,12 @@ class Rest:
         if match is not None and match.bound is not None:
             worst = match.bound + self.truth.bound
         if _rounded_once_more(meaning):
-            first, last = Level.of_truth(self.truth), Level.of_output(output)
-            now = Level(known.value, known.rest, np.zeros(known.value.shape))
-            evidence = {"output rounding": "bounded", "accumulation": "bounded"}
-            return Budget((first, first, first, first, now, last, last), evidence, self.truth.ulp())
+            return self._narrow(output, meaning, known, match)
         formula = None
         if match is not None and match.formula is not None:
-            value = self.truth.value + match.formula
-            formula = Truth(value, self.truth.residual, np.zeros(value.shape), np.abs(value))
+            base = self.truth if meant is None else meant
+            value = base.value + match.formula
+            formula = Truth(value, base.residual, np.zeros(value.shape), np.abs(value))
         return budget(
             self.truth,
             output,
@@ -111,6 +110,22 @@ class Rest:
             worst=worst,
             perfect=self.judge.rounded,
         )
+
+    def _narrow(self, output: Array, meaning: Meaning, known: Known, match: OrderMatch | None) -> Budget:
+        """The budget of results in a narrower format: another function, its operands, then its results."""
+        exact, last = Level.of_truth(self.truth), Level.of_output(output)
+        meant = operands = exact
+        for finding, step in zip(meaning.findings, meaning.steps, strict=False):
+            if finding.cause == OPERANDS:
+                operands = _level(step)
+            elif finding.cause != RESULT:
+                meant = operands = _level(step)
+        replayed = last if match is None or not match.proved else Level.of_output(match.replay)
+        evidence = dict.fromkeys(("output rounding", "accumulation"), "bounded")
+        if match is not None and match.proved:
+            evidence["accumulation"] = "proved"
+        levels = (exact, meant, operands, operands, _level(known), replayed, last)
+        return Budget(levels, evidence, self.truth.ulp())
 
     def _left(self, output: Array, meaning: Meaning, match: OrderMatch | None) -> str:
         """What is known of the unexplained part."""
@@ -195,6 +210,10 @@ class Rest:
 def _truth(known: Known) -> Truth:
     """A function that was found as if it were certified: it is known to float64."""
     return Truth(known.value, known.rest, np.zeros(known.value.shape), np.abs(known.value))
+
+
+def _level(known: Known) -> Level:
+    return Level(known.value, known.rest, np.zeros(known.value.shape))
 
 
 def _rounded_once_more(meaning: Meaning) -> bool:

@@ -92,10 +92,10 @@ def replayed(explained: OutputExplained) -> bool:
     return words.get("accumulation") == "proved" and "unexplained" not in words
 
 
-def narrowed(explained: OutputExplained) -> Cause | None:
-    """The narrower format of operands or results that the search found."""
+def narrowed(explained: OutputExplained) -> list[Cause]:
+    """The narrower formats of operands and results that the search found."""
     named = (each for each in explained.causes if each.parameter is not None)
-    return next((each for each in named if each.cause in ("operand rounding", "output rounding")), None)
+    return [each for each in named if each.cause in ("operand rounding", "output rounding")]
 
 
 def _by_probe(evidence: Evidence) -> Verdict | None:
@@ -128,7 +128,7 @@ def _by_search(evidence: Evidence) -> Verdict:
     if explained.verdict in ("semantics", "data"):
         return _named(evidence)
     narrow = narrowed(explained)
-    if narrow is not None and (narrow.evidence == "proved" or evidence.width.unlikely):
+    if narrow and (narrow[0].evidence == "proved" or evidence.width.unlikely):
         return _allowed(narrow, evidence)
     wild = bool(explained.figures.get("nonfinite_mismatches"))
     if evidence.width.unlikely and not (evidence.normalization or wild):
@@ -150,13 +150,13 @@ def _named(evidence: Evidence) -> Verdict:
     return Verdict(explained.verdict, weakest, reason)
 
 
-def _allowed(narrow: Cause, evidence: Evidence) -> Verdict:
-    """Operands or results of fewer bits, which the search found: rounding only where the mode allows it."""
-    words = str(narrow.found)
-    if evidence.low_format and evidence.low_format in words:
+def _allowed(narrow: list[Cause], evidence: Evidence) -> Verdict:
+    """Operands or results of fewer bits, which the search found: rounding only where the mode allows them."""
+    details = "; ".join(each.detail for each in narrow)
+    if evidence.low_format and all(evidence.low_format in str(each.found) for each in narrow):
         proof = "proved" if replayed(evidence.explained) else "bounded"
-        return Verdict("rounding", proof, f"{narrow.detail}, as this mode allows")
-    return Verdict("unexplained", "none", f"{narrow.detail}, which this mode does not allow")
+        return Verdict("rounding", proof, f"{details}, as this mode allows")
+    return Verdict("unexplained", "none", f"{details}, which this mode does not allow")
 
 
 def _narrow(evidence: Evidence) -> Verdict:

@@ -15,6 +15,7 @@ from precision.meaning.gather import SUMS
 from precision.meaning.gradients import gradient_changes
 from precision.meaning.hypotheses import (
     IDENTITY,
+    SUM,
     Declaration,
     Float64,
     Indices,
@@ -52,9 +53,11 @@ class Bench:
         self.narrow = narrow_formats(self.output)
         self.declared = declared
         self.stats = Statistics(declared.arrays["input"]) if declared.op in NORMS else None
+        self._stats: dict[int, Statistics] = {}
         self._cores: dict[Any, Known] = {}
         self._sampled: dict[Any, Known] = {}
-        self._sources: dict[Any, Indices] = {}
+        self._sources: dict[Any, NDArray[Any]] = {}
+        self._places: dict[Shape, NDArray[Any]] = {}
         self.known = self._declared(truth)
         self.planes = self._planes()
         self.fine = self._sample()
@@ -72,6 +75,13 @@ class Bench:
     @property
     def fits_shape(self) -> bool:
         return self.known.value.shape == self.output.shape
+
+    def _statistics(self, declared: Declaration) -> Statistics:
+        """Those of the input, which may be a rounded one."""
+        x = declared.arrays["input"]
+        if self.stats is not None and x is self.declared.arrays["input"]:
+            return self.stats
+        return self._stats.setdefault(id(x), Statistics(x))
 
     def _planes(self) -> Indices:
         """Images (sample and channel, as one number) that stand for all where each is treated by itself."""
@@ -162,7 +172,7 @@ class Bench:
                 shape = self._source(declared, shape, step.name).shape
         return shape
 
-    def _source(self, declared: Declaration, shape: Shape, name: str) -> Indices:
+    def _source(self, declared: Declaration, shape: Shape, name: str) -> NDArray[Any]:
         """Where an arrangement takes each element from, plus one; 0 where it takes none."""
         key = shape, name
         if key not in self._sources:
@@ -170,9 +180,10 @@ class Bench:
             count = int(np.prod(shape, initial=1))
             # Half the memory where the places fit: these arrays are what a large output's search costs.
             kind = np.int32 if count < 2**31 - 1 else np.int64
-            places = np.arange(1, count + 1, dtype=kind).reshape(shape)
+            if shape not in self._places:
+                self._places[shape] = np.arange(1, count + 1, dtype=kind).reshape(shape)
             assert step.arrange is not None
-            self._sources[key] = np.ascontiguousarray(step.arrange(places))
+            self._sources[key] = step.arrange(self._places[shape])
         return self._sources[key]
 
     def sampled(self, declared: Declaration, sample: Sample) -> Known | None:
@@ -184,7 +195,7 @@ class Bench:
             source = self._source(declared, shape, step.name)
             if source.shape != sample.shape:
                 return None
-            flat = source.reshape(-1)[flat] - 1
+            flat = np.asarray(source[unravelled(flat, source.shape)], np.int64) - 1
             gaps = flat < 0
             flat = np.where(gaps, 0, flat)
         if not arrangements and shape != sample.shape:
@@ -212,8 +223,8 @@ class Bench:
             return _exactly(np.asarray(declared.arrays["input"]).reshape(-1)[flat])
         if declared.op in SUMS:
             return gather.gathered(declared, at, self.unit)
-        if declared.op in NORMS and self.stats is not None:
-            return norm_form.rough(declared.form, self.stats, self.unit, at)
+        if declared.op in NORMS:
+            return norm_form.rough(declared.form, self._statistics(declared), self.unit, at)
         return self._sample_others(declared, shape, flat)
 
     def _sample_others(self, declared: Declaration, shape: Shape, flat: Indices) -> Known:
@@ -261,9 +272,16 @@ class Bench:
     def _whole(self, declared: Declaration) -> Known:
         if declared.form == IDENTITY:
             return _exactly(np.asarray(declared.arrays["input"]))
-        if declared.op in NORMS and self.stats is not None:
-            return norm_form.whole(declared.form, self.stats, self.unit)
-        return direct(declared.op, gather.rounded_arrays(declared), declared.params, self.unit)
+        if declared.op in NORMS:
+            return norm_form.whole(declared.form, self._statistics(declared), self.unit)
+        arrays = gather.rounded_arrays(declared)
+        if SUM not in gather.form_of_operands(declared):
+            return direct(declared.op, arrays, declared.params, self.unit)
+        bias = arrays.pop("bias").astype(np.float64)
+        known = direct(declared.op, arrays, declared.params, self.unit)
+        last = declared.op == "linear" or str(declared.params.get("layout", "NCHW")).endswith("C")
+        added = bias if last else bias.reshape(-1, *(1,) * (known.value.ndim - 2))
+        return gather.joined(known, added, declared, self.unit)
 
     def whole(self, declared: Declaration) -> Known:
         """The declared function everywhere, with its steps."""

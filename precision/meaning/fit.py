@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from precision.meaning.gather import SUMS
 from precision.meaning.hypotheses import RESULT, Change, Declaration, Float64, Known
 from precision.meaning.norm_form import NORMS
 from precision.meaning.norm_rows import is_right_but_for_statistics
+from precision.meaning.operands import narrow_layers
 
 _LOOSE_WORK, _LOOSE_CHECKS = 20_000_000, 8
 """Beyond so many products a full check is expensive: then only the closest hypotheses get one."""
@@ -25,6 +27,7 @@ _VERY_FEW, _FEWEST, _MANY, _PLENTY, _PLENTY_ROWS = 6, 24, 64, 256, 16
 _FAR, _CLOSER, _CLOSE, _FEW_ROWS, _LEAST_ROWS, _VISIBLE = 64.0, 8.0, 4.0, 2, 4, 0.25
 """For what is not proved: numbers of outputs and of independent statistics, how many times smaller the error
 gets (less where there are plenty), the share of the outputs that are off by more than one rounding."""
+_NEARER = 0.75
 _RANKS = {
     parameter: rank
     for rank, parameters in enumerate(
@@ -106,7 +109,7 @@ def fits_but_for_statistics(bench: Bench) -> list[Fit]:
 
 def fits_of(bench: Bench, candidates: Iterable[Declaration], *, screened: bool = True) -> list[Fit]:
     """The candidates that explain the output, best first."""
-    passed = [item for item in candidates if not screened or bench.passes(item)]
+    passed = [item for item in candidates if not screened or (bench.passes(item) and _nearer(bench, item))]
     if screened and bench.work * bench.output.size > _LOOSE_WORK and len(passed) > _LOOSE_CHECKS:
         passed = sorted(passed, key=lambda item: _sample_residual(bench, item))[:_LOOSE_CHECKS]
     fits = []
@@ -118,6 +121,22 @@ def fits_of(bench: Bench, candidates: Iterable[Declaration], *, screened: bool =
         if fit is not None:
             fits.append(fit)
     return _ordered(fits)
+
+
+def _nearer(bench: Bench, item: Declaration) -> bool:
+    """Whether it leaves less of the error at the sampled places than the declared function does.
+
+    Within wide limits many do not, and each would cost a look at all elements, where half must go.
+    """
+    if not bench.fits_shape:
+        return True
+    flat = bench.fine.flat
+    error = bench.known.mapped(lambda a: a.reshape(-1)[flat]).error(bench.fine.output)
+    known = bench.sampled(item, bench.fine)
+    left = None if known is None else known.error(bench.fine.output)
+    if left is None or not (np.isfinite(error).all() and np.isfinite(left).all()):
+        return True
+    return rms(left) <= _NEARER * rms(error)
 
 
 def closer(bench: Bench, elements: Iterable[Declaration] = ()) -> list[Fit]:
@@ -137,18 +156,26 @@ def closer(bench: Bench, elements: Iterable[Declaration] = ()) -> list[Fit]:
         return []
     factor, fits = _factor(bench), []
     if _visible(bench, bench.known):
-        solved = []
-        for item in bench.changes(bench.declared):
+        promising: list[Declaration] = []
+        for item in chain(bench.changes(bench.declared), narrow_layers(bench.declared, bench.narrow)):
             last = item.changes[-1]
             if rank_of(last) in (2, 4) and _rows(bench) < _LEAST_ROWS:
                 continue
-            least = _FAR if last.solved else factor
-            if _promises(bench, item, bench.known, 2.0 / least):
-                found = _left(bench, item, whole / least)
-                if last.solved:
-                    solved += [fit for fit in found if _gross(bench, fit)]
-                else:
-                    fits += found
+            if not _promises(bench, item, bench.known, 2.0 / (_FAR if last.solved else factor)):
+                continue
+            if last.solved:
+                promising.append(item)
+            else:
+                fits += _left(bench, item, whole / factor)
+        # Solved numbers are asked for on all elements only where no listed one comes as near on a few.
+        near = min((_sample_residual(bench, fit.declaration) for fit in fits), default=np.inf)
+        solved = [
+            fit
+            for item in promising
+            if not near <= _CLOSER * _sample_residual(bench, item)
+            for fit in _left(bench, item, whole / _FAR)
+            if _gross(bench, fit)
+        ]
         if solved and not any(fit.residual <= _CLOSER * _ordered(solved)[0].residual for fit in fits):
             return _ordered(solved)
     if not fits and bench.output.size >= _FEWEST:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from precision.meaning.hypotheses import Declaration, Float64, Indices, Known, Shape
+from precision.meaning.hypotheses import SUM, After, Declaration, Float64, Indices, Known, Shape
 from reference.conv_transpose import transposed_geometry
 from reference.formats import FORMATS, round_to
 from reference.geometry import Geometry, geometry
@@ -50,16 +50,41 @@ def output_shape(declared: Declaration) -> Shape:
 
 def gathered(declared: Declaration, at: tuple[Indices, ...], unit: float) -> Known:
     """The outputs at these indices."""
+    with np.errstate(invalid="ignore", over="ignore"):  # operands that overflow a narrow format are infinite
+        return _gathered(declared, at, unit)
+
+
+def _gathered(declared: Declaration, at: tuple[Indices, ...], unit: float) -> Known:
     x, w, owner = _products(declared, at)
     value, size = (x * w).sum(axis=1), (np.abs(x) * np.abs(w)).sum(axis=1)
     count = x.shape[1]
-    bias = declared.arrays.get("bias")
+    bias, added = declared.arrays.get("bias"), np.zeros(0)
+    after = SUM in form_of_operands(declared)
     if bias is not None:
-        added = np.asarray(bias, np.float64)[owner]
+        added = _rounded(np.asarray(bias)[owner], declared, "bias")
+    if bias is not None and not after:
         value, size, count = value + added, size + np.abs(added), count + 1
     limit = (gamma(count + 2, unit) + (count + 2) * 2.0**-52) * size * 1.001
     small = 2.0**-126 * count * (2.0 + _largest(x) + _largest(w)) if unit > 2.0**-30 else 0.0
-    return Known(value, np.zeros_like(value), limit + small)
+    known = Known(value, np.zeros_like(value), limit + small)
+    return joined(known, added, declared, unit) if after else known
+
+
+def joined(known: Known, added: Float64, declared: Declaration, unit: float) -> Known:
+    """A sum rounded as the declaration's form says, then the bias in its turn."""
+    kind, mode = form_of_operands(declared)[SUM]
+    rounding = After(SUM, lambda x: round_to(x, FORMATS[kind], mode), staircase=True)
+    found = rounding.apply(known, unit)
+    value = found.value + added
+    with np.errstate(over="ignore", invalid="ignore"):
+        exact = value.astype(np.float32) == value
+        limit = found.limit + np.where(exact & (found.limit == 0.0), 0.0, unit * np.abs(value))
+    return Known(value, np.zeros_like(value), limit)
+
+
+def form_of_operands(declared: Declaration) -> Mapping[str, tuple[str, str]]:
+    """To what each array, or the sum, is rounded first: (format, rounding) by its name."""
+    return declared.form if isinstance(declared.form, dict) else {}
 
 
 def left_factors(declared: Declaration, rows: Indices, positions: int, shape: Shape) -> Float64:
@@ -167,18 +192,21 @@ def _outer(masks: list[NDArray[np.bool_]]) -> NDArray[np.bool_]:
 
 
 def _rounded(values: Any, declared: Declaration, name: str) -> Float64:
-    kind = (declared.form or {}).get(name) if not isinstance(declared.form, str) else None
-    if kind is None:
-        return np.asarray(values, np.float64)
-    return round_to(values, FORMATS[kind[0]], kind[1], saturate=True)
+    kind = form_of_operands(declared).get(name)
+    return np.asarray(values, np.float64) if kind is None else narrowed(values, *kind)
+
+
+def narrowed(values: Any, kind: str, mode: str) -> Float64:
+    """Operands in a narrower format: beyond the largest number float16 has infinity, as casts give it."""
+    return round_to(values, FORMATS[kind], mode, saturate=kind != "binary16")
 
 
 def rounded_arrays(declared: Declaration) -> dict[str, Any]:
     """The arrays with their operands rounded as the form says."""
     arrays = dict(declared.arrays)
-    form: Mapping[str, Any] = declared.form if isinstance(declared.form, dict) else {}
-    for name, (kind, mode) in form.items():
-        arrays[name] = round_to(arrays[name], FORMATS[kind], mode, saturate=True).astype(np.float32)
+    for name, (kind, mode) in form_of_operands(declared).items():
+        if name != SUM:
+            arrays[name] = narrowed(arrays[name], kind, mode).astype(np.float32)
     return arrays
 
 

@@ -21,6 +21,9 @@ Shape = tuple[int, ...]
 IDENTITY = "identity"
 """The form of an op that returns its input: what comes after it is all that is computed."""
 
+SUM = "sum"
+"""Name, in a form, of the sum that is rounded before the bias joins it."""
+
 SEMANTICS, OPERANDS, RESULT, DATA = "semantics", "operand rounding", "output rounding", "data"
 
 
@@ -101,13 +104,20 @@ class After:
             value = self.function(at)
             if self.staircase:
                 low, high = self.function(at - known.limit), self.function(at + known.limit)
-                ends = np.maximum(high - value, value - low)
+                # An overflow that is certain is as certain as any other value.
+                ends = np.maximum(_gap(high, value), _gap(value, low))
                 return Known(value, np.zeros_like(value), np.where(np.isnan(ends), np.inf, ends))
             reach = np.abs(at) + known.limit
             limit = self.slope * known.limit + unit * (self.own * reach + self.flat * (reach > 0))
             # What falls below the normal numbers may be flushed to zero.
             rounded = unit * np.abs(value) + 2.0**-126 * (reach > 0) if self.own or self.flat else 0.0
         return Known(value, np.zeros_like(value), limit + rounded)
+
+
+def _gap(high: Float64, low: Float64) -> Float64:
+    """high - low; 0 between equal infinities."""
+    with np.errstate(invalid="ignore"):
+        return np.where(high == low, 0.0, high - low)
 
 
 @dataclass(frozen=True)
@@ -120,10 +130,12 @@ class Declaration:
     form: Any = None
     after: tuple[After, ...] = ()
     changes: tuple[Change, ...] = field(default=())
+    before: Declaration | None = field(default=None, repr=False, compare=False)
+    """What the last change was made to."""
 
     def changed(self, change: Change, **parts: Any) -> Declaration:
         """The declaration with `parts` replaced and the change noted."""
-        return replace(self, changes=(*self.changes, change), **parts)
+        return replace(self, changes=(*self.changes, change), before=self, **parts)
 
     def with_params(self, change: Change, **params: Any) -> Declaration:
         return self.changed(change, params={**self.params, **params})

@@ -27,40 +27,57 @@ def is_right_but_for_statistics(form: NormForm, stats: Statistics, output: Float
         return False
     if not output.size or output.size > LARGEST or not np.isfinite(output).all():
         return False
-    x = np.asarray(stats.x, np.float64)
-    mean, variance = centre_and_spread(form, stats)
-    w = np.broadcast_to(picked(form.scale, None, 1.0), x.shape)
-    shift = picked(form.shift, None, 0.0)
+    x, out = (np.asarray(a, np.float64).reshape(form.split) for a in (stats.x, output))
+    mean, variance = (_of_rows(form, a) for a in centre_and_spread(form, stats))
+    w = _split(form, np.asarray(picked(form.scale, None, 1.0), np.float64))
+    shift = _split(form, np.asarray(picked(form.shift, None, 0.0), np.float64))
     with np.errstate(all="ignore"):
-        slope = np.broadcast_to(inverse_root(form, variance), x.shape)
-        seen, out = w * (x - mean), output - shift
-        power, across, whole = (_sums(form, a) for a in (seen * seen, seen * w, w * w))
-        first, second = _sums(form, seen * out), _sums(form, w * out)
+        seen, moved_out = w * (x - mean), out - shift
+        power, across = _sums(form, seen * seen), _sums(form, seen * w)
+        whole = _sums(form, np.broadcast_to(w * w, x.shape))
+        first, second = _sums(form, seen * moved_out), _sums(form, w * moved_out)
         if form.centred:
             det = power * whole - across * across
             good = det > 1e-12 * power * whole
-            slope = np.where(good, (whole * first - across * second) / det, slope)
+            slope = np.where(good, (whole * first - across * second) / det, inverse_root(form, variance))
             moved = np.where(good, (power * second - across * first) / det, (second - slope * across) / whole)
             moved = np.where(whole > 0, moved, 0.0)
         else:
-            slope, moved = np.where(power > 0, first / power, slope), np.zeros_like(slope)
-        left = np.abs(out - slope * seen - moved * w)
+            slope = np.where(power > 0, first / power, inverse_root(form, variance))
+            moved = np.zeros_like(slope)
+        if not (slope > 0).all():
+            return False
         centre = mean - moved / slope
-        limit = 8.0 * slope * np.abs(w) * (np.abs(x) + np.abs(centre)) + 4.0 * (
-            np.abs(output) + 2.0 * np.abs(shift)
-        )
-        if not (slope > 0).all() or not (left <= unit * limit + 2.0**-110).all():
+        left = np.abs(moved_out - slope * seen - moved * w)
+        size = np.abs(x)
+        limit = 8.0 * slope * np.abs(w) * (size + np.abs(centre)) + 4.0 * (np.abs(out) + 2.0 * np.abs(shift))
+        if not (left <= unit * limit + 2.0**-110).all():
             return False
         count = form.count
-        size, square = (_sums(form, a) / count for a in (np.abs(x), x * x))
+        mean_size, square = _sums(form, size) / count, _sums(form, x * x) / count
         found = 1.0 / slope**2 - form.eps
         wide = 2.0 * gamma(2 * count + 16, unit) * (square + mean * mean)
         wide = wide + 32.0 * unit * (variance + form.eps)
-        near = np.abs(centre - mean) <= 2.0 * gamma(count + 8, unit) * size + 8.0 * unit * np.abs(mean)
+        near = np.abs(centre - mean) <= 2.0 * gamma(count + 8, unit) * mean_size + 8.0 * unit * np.abs(mean)
         return bool((near & (np.abs(found - variance) <= wide)).all())
 
 
 def _sums(form: NormForm, values: Float64) -> Float64:
-    """The sum over each row, at each of its elements."""
-    rows = values.reshape(form.split).sum(axis=form.axes, keepdims=True)
-    return np.asarray(np.broadcast_to(rows, form.split).reshape(values.shape))
+    """The sum over each row, one number a row."""
+    return np.asarray(values.sum(axis=form.axes, keepdims=True))
+
+
+def _split(form: NormForm, entries: Float64) -> Float64:
+    """An array that broadcasts against the input as one that broadcasts against its split channels."""
+    if entries.ndim < len(form.split) - 1 or entries.ndim == len(form.split):
+        return entries
+    c = form.channel
+    groups = (form.split[c], form.split[c + 1]) if entries.shape[c] > 1 else (1, 1)
+    return entries.reshape(*entries.shape[:c], *groups, *entries.shape[c + 1 :])
+
+
+def _of_rows(form: NormForm, statistics: Float64) -> Float64:
+    """A statistic that is spread over the channels of its group, one number a row."""
+    found = _split(form, statistics)
+    chosen = tuple(slice(0, 1) if a in form.axes else slice(None) for a in range(found.ndim))
+    return found[chosen] if found.ndim == len(form.split) else found

@@ -154,9 +154,36 @@ def _axes(
 def solved_eps(declared: Declaration, stats: Statistics, output: Float64) -> Iterator[Declaration]:
     """The eps with which the output fits best: r by least squares for each row, eps = 1/r**2 - v."""
     form: NormForm = declared.form
+    found = _eps_of_rows(form, stats, output)
+    if found is None:
+        return
+    value, _, least = found
+    tolerance = max(abs(value) * 0.05, 1e-7 * least)
+    for number in nice_numbers(value, tolerance):
+        if number >= 0 and number != form.eps and number not in NAMED_EPS and not 0 < number < 1e-30:
+            yield _with_eps(declared, form, number, solved=True)
+
+
+def likely_eps(declared: Declaration, stats: Statistics, output: Float64) -> list[Declaration]:
+    """Another eps that libraries use, near enough to what the rows ask for, the nearest first.
+
+    Near enough: within half of it, or within five standard errors of the mean over the rows.
+    """
+    form: NormForm = declared.form
+    found = _eps_of_rows(form, stats, output)
+    if found is None:
+        return []
+    value, error, _ = found
+    reach = max(0.5 * abs(value), 5.0 * error)
+    near = [eps for eps in NAMED_EPS if eps != form.eps and abs(eps - value) <= max(reach, 0.5 * eps)]
+    return [_with_eps(declared, form, eps) for eps in sorted(near, key=lambda eps: abs(eps - value))]
+
+
+def _eps_of_rows(form: NormForm, stats: Statistics, output: Float64) -> tuple[float, float, float] | None:
+    """The eps that rows ask for, on average; its standard error over the rows; their least variance."""
     x, out = _part(stats.x), _part(output)
     if np.shape(output) != np.shape(stats.x):
-        return
+        return None
     mean, variance = centre_and_spread(form, stats)
     with np.errstate(all="ignore"):
         left = (x - mean[: x.shape[0]] if mean.shape[0] > 1 else x - mean) * picked(form.scale, None, 1.0)
@@ -169,12 +196,11 @@ def solved_eps(declared: Declaration, stats: Statistics, output: Float64) -> Ite
         weight = power / (v + form.eps) / (v + form.eps) ** 2
         good = np.isfinite(eps) & np.isfinite(weight) & (root > 0) & (weight > 0)
     if not good.any():
-        return
-    value = float(np.sum(eps[good] * weight[good]) / np.sum(weight[good]))
-    tolerance = max(abs(value) * 0.05, 1e-7 * float(np.min(v[good])))
-    for number in nice_numbers(value, tolerance):
-        if number >= 0 and number != form.eps and number not in NAMED_EPS and not 0 < number < 1e-30:
-            yield _with_eps(declared, form, number, solved=True)
+        return None
+    share = weight[good] / np.sum(weight[good])
+    value = float(np.sum(eps[good] * share))
+    error = float(np.sqrt(np.sum((share * (eps[good] - value)) ** 2)))
+    return value, error, float(np.min(v[good]))
 
 
 def _part(array: Any) -> Float64:

@@ -8,9 +8,10 @@
 2. Single changes of the declaration, operands or results rounded to narrower formats among them. Each is
    tried on a few outputs first. It explains the output only if *every* output is within the limit of the
    changed function, and it parts from the declared one by more than rounding where that fails.
-3. One element of the arrays, or the order of the output's or the input's channels: `data`.
-4. Pairs of changes, in the same way.
-5. Else `unexplained`, with the place of what is left.
+3. The whole layer in bfloat16 or float16, arrays and result, as declared or with one change more.
+4. One element of the arrays, or the order of the output's or the input's channels: `data`.
+5. Pairs of changes, in the same way.
+6. Else `unexplained`, with the place of what is left.
 
 Nothing is claimed to be proved of an output that one of the limits allows to be the declared function's.
 """
@@ -40,6 +41,7 @@ from precision.meaning.fit import (
 from precision.meaning.hypotheses import DATA, SEMANTICS, Declaration, Float64, Known
 from precision.meaning.limits import direct
 from precision.meaning.mends import mend
+from precision.meaning.narrow import in_narrow_layers, nearly_narrow
 from precision.meaning.norm_form import NORMS
 from precision.meaning.norm_rows import LARGEST, is_right_but_for_statistics
 from precision.meaning.single_element import element_changes, near_elements
@@ -89,6 +91,8 @@ class Meaning:
     found: Declaration | None = None
     known: Known | None = field(default=None, repr=False, compare=False)
     """The found function's values with their limit."""
+    steps: tuple[Known, ...] = field(default=(), repr=False, compare=False)
+    """The functions on the way to it, one for each finding; empty where one of them cannot be computed."""
 
     def counterexample(self) -> Counterexample | None:
         """The smallest integer arrays on which declared and found differ by 1/2; None without any."""
@@ -137,8 +141,22 @@ def search(
         return Meaning("rounding", reason=reason, declared=bench.declared)
     rest = where(bench.known, bench.output, bench.declared) if bench.fits_shape else None
     words = rest.words if rest else f"its shape is {list(out.shape)}, not {list(bench.known.value.shape)}"
+    near = nearly_narrow(bench)
+    if near is not None:
+        item, known, count = near
+        rest = where(known, bench.output, bench.declared)
+        details = " and ".join(change.detail for change in item.changes)
+        words = (
+            f"but for {count:,} of {out.size:,} outputs it is the declared one with {details}; {rest.words}"
+        )
     reason = f"no change of the declaration that was tried gives this output; {words}"
     return Meaning("unexplained", where=rest, reason=reason, declared=bench.declared)
+
+
+def found_by_replay(bench: Bench, item: Declaration, framework: str | None) -> Meaning:
+    """The meaning of an output that a changed function gives bit for bit, though the bound would allow it."""
+    known = bench.whole(item)
+    return _explained(bench, [Fit(item, known, rms(known.error(bench.output)))], framework, "proved")
 
 
 def _beyond(bench: Bench) -> tuple[list[Fit], str, str]:
@@ -146,6 +164,8 @@ def _beyond(bench: Bench) -> tuple[list[Fit], str, str]:
     reason, doubted = _another_algorithm(bench)
     evidence = "consistent" if doubted else "proved"
     fits = fits_of(bench, bench.changes(bench.declared))
+    if not fits or fits[0].loose:
+        fits = in_narrow_layers(bench) or fits
     if not fits and bench.fits_shape:
         fits = fits_of(bench, element_changes(bench), screened=False)
         if fits and int(bench.known.violated(bench.output).sum()) == 1:
@@ -210,7 +230,8 @@ def _explained(
     )
     findings = []
     changes = best.declaration.changes
-    for change, (share, size) in zip(changes, _parts(bench, best), strict=True):
+    steps = _steps(bench, best)
+    for change, (share, size) in zip(changes, _parts(bench, steps, len(changes)), strict=True):
         findings.append(
             Finding(
                 change.cause,
@@ -230,27 +251,29 @@ def _explained(
     words = " and ".join(change.detail for change in changes)
     if verdict == "rounding":
         words += ", which is rounding and no difference of meaning"
-    return Meaning(verdict, tuple(findings), None, words, bench.declared, best.declaration, best.known)
+    return Meaning(verdict, tuple(findings), None, words, bench.declared, best.declaration, best.known, steps)
 
 
-def _parts(bench: Bench, best: Fit) -> list[tuple[float | None, float | None]]:
-    """Share and rms ulp of each change: the first alone, then what the second adds."""
-    changes = best.declaration.changes
-    if not bench.fits_shape:
-        return [(None, None)] * len(changes)
-    error, found = bench.known.error(bench.output), [best.known]
-    if len(changes) == 2:
-        for alone in bench.changes(bench.declared):
-            if alone.key == (changes[0].key,):
-                try:
-                    found.insert(0, bench.whole(alone))
-                except ValueError:
-                    return [(None, None)] * len(changes)
-                break
-    if len(found) < len(changes) or any(known.value.shape != error.shape for known in found):
-        return [(None, None)] * len(changes)
-    before, out = bench.known, []
-    for known in found:
+def _steps(bench: Bench, best: Fit) -> tuple[Known, ...]:
+    """The function after each change; empty where the shapes differ, or where one needs the next."""
+    ways, found = [best.declaration.before], [best.known]
+    while ways[-1] is not None and ways[-1].changes:
+        ways.append(ways[-1].before)
+    try:
+        found += [bench.whole(each) for each in ways if each is not None and each.changes]
+    except ValueError:
+        return ()
+    if not bench.fits_shape or any(known.value.shape != bench.output.shape for known in found):
+        return ()
+    return tuple(reversed(found))
+
+
+def _parts(bench: Bench, steps: tuple[Known, ...], count: int) -> list[tuple[float | None, float | None]]:
+    """Share and rms ulp of each change: the first alone, then what each of the others adds."""
+    if not steps:
+        return [(None, None)] * count
+    error, before, out = bench.known.error(bench.output), bench.known, []
+    for known in steps:
         with np.errstate(invalid="ignore"):
             part = (known.value - before.value) + (known.rest - before.rest)
         out.append(_share(part, error, bench.known.value))
@@ -260,11 +283,15 @@ def _parts(bench: Bench, best: Fit) -> list[tuple[float | None, float | None]]:
 
 def _share(part: Float64, error: Float64, truth: Float64) -> tuple[float | None, float | None]:
     good = np.isfinite(part) & np.isfinite(error)
-    part, error, truth = part[good], error[good], truth[good]
+    if not good.all():
+        part, error, truth = part[good], error[good], truth[good]
     top = float(np.max(np.abs(error), initial=0.0))
     if top == 0.0:
         return None, None
     whole = float(np.sum((error / top) ** 2))
     share = float(np.sum((part / top) * (error / top))) / whole
-    sizes = np.abs(part[truth != 0] / ulp(truth[truth != 0], BINARY32))
+    zero = truth == 0
+    if zero.any():
+        part, truth = part[~zero], truth[~zero]
+    sizes = part / ulp(truth, BINARY32)
     return share, rms(sizes) if sizes.size else None

@@ -18,6 +18,7 @@ from precision.orders.known import Axes, other_trees
 from precision.orders.known_tensor import tensor_trees
 from precision.orders.match_norms import ONE_PASS, cost_of_one_pass, matched_recipes
 from precision.orders.match_sums import Found, SumMatch, Trees, matched_sum
+from precision.orders.match_tally import Ending
 from precision.orders.norm_reveal import RevealedNorm, replay_norm
 from precision.orders.revealed import Revealed
 from reference.norm_recipes import Recipe
@@ -60,12 +61,13 @@ def match_order(
     rounded: Float32,
     order: Known | None = None,
     formats: Mapping[str, tuple[str, str]] | None = None,
+    ending: Ending | None = None,
 ) -> OrderMatch | None:
     """The order of an output that may be a float32 evaluation of the op; None where none is known.
 
     op, arrays, params: as for `reference.evaluate`, the factors already rounded to `formats`
     ({name: (format, rounding)}); rounded: the truth, correctly rounded to float32; order: one that was
-    revealed for this op and these shapes, which is replayed first.
+    revealed for this op and these shapes, which is replayed first; ending: what follows each sum of products.
 
     Raises ValueError for an order of another op or other shapes.
     """
@@ -76,7 +78,7 @@ def match_order(
     single = {name: array for name, array in arrays.items() if array is not None}
     if all(np.asarray(array).dtype == np.float32 for array in single.values()) and output.size:
         if op in PLANS:
-            found = _of_sums(op, single, params, output, rounded, formats or {})
+            found = _of_sums(op, single, params, output, rounded, formats or {}, ending)
         elif op in NORMS:
             found = _of_norms(op, single, params, output)
     if found is not None and found.proved:
@@ -121,13 +123,13 @@ def _trees(order: Known) -> tuple[tuple[str, SummationTree], ...]:
 
 def _of_sums(
     op: str, arrays: Mapping[str, Float32], params: Mapping[str, Any], output: Float32, rounded: Float32,
-    formats: Mapping[str, tuple[str, str]],
+    formats: Mapping[str, tuple[str, str]], ending: Ending | None,
 ) -> OrderMatch | None:  # fmt: skip
     names = {kind for kind, _ in formats.values()}
     trees: Trees = other_trees
     if names:
         trees = _both(lambda axes, bias: tensor_trees(axes, bias, names), other_trees)
-    match = matched_sum(op, arrays, params, output, rounded, trees)
+    match = matched_sum(op, arrays, params, output, rounded, trees, ending)
     if not match.found:
         return None
     whole = bool(match.known.all())

@@ -27,9 +27,9 @@ from precision.orders.known import (
     term_axes,
     walks,
 )
-from precision.orders.match_boxes import box_of
+from precision.orders.match_boxes import NEAR, box_of
 from precision.orders.match_kernels import chain_sums
-from precision.orders.match_tally import Sample, Tally, share_of, sums_of
+from precision.orders.match_tally import Ending, Sample, Tally, share_of, sums_of
 from precision.orders.revealed import evaluated
 from precision.orders.sum_kernel import SumKernel, SumPart
 from precision.orders.trials import finals
@@ -51,7 +51,6 @@ LUCK = 1e-4
 """Orders expected to give all outputs by chance, above which a fit proves nothing."""
 APART = 3.0
 """Outputs of a box on which the nearest other order differs, at least."""
-_NEAR = 1000  # one output in so many may differ where an order is taken for known, but not proved
 
 
 @dataclass(frozen=True)
@@ -87,11 +86,13 @@ def matched_sum(
     output: Float32,
     rounded: Float32,
     trees: Trees = other_trees,
+    ending: Ending | None = None,
 ) -> SumMatch:
     """The known orders that give `output` for an op of `reference.sum_plans`.
 
     arrays, params: as for `reference.evaluate`; rounded: the truth, correctly rounded; trees: a function
-    (terms axes, bias) of further candidates that are no chains.  Raises ValueError for what has no plan.
+    (terms axes, bias) of further candidates that are no chains; ending: what follows each sum.  Raises
+    ValueError for what has no plan.
     """
     shapes = {name: array.shape for name, array in arrays.items()}
     kernel = SumKernel(op, params, shapes, _never)
@@ -99,7 +100,7 @@ def matched_sum(
     empty = np.ones(kernel.shape, np.bool_)
     followed: list[tuple[SummationTree, str]] = []
     for part in kernel.parts:
-        _Search(part, arrays, output, rounded, match, followed, trees).run()
+        _Search(part, arrays, output, rounded, match, followed, trees, ending).run()
         empty.reshape(-1)[part.index] = False
     nothing = empty & (output == rounded)  # sums without terms: a bias, or zero
     match.replay[nothing], match.known[nothing] = output[nothing], True
@@ -113,8 +114,9 @@ class _Search:
 
     def __init__(
         self, part: SumPart, arrays: Mapping[str, Float32], output: Float32, rounded: Float32,
-        match: SumMatch, known: list[tuple[SummationTree, str]], trees: Trees,
+        match: SumMatch, known: list[tuple[SummationTree, str]], trees: Trees, ending: Ending | None,
     ) -> None:  # fmt: skip
+        self.ending, self.lenient = ending, False
         self.part, self.arrays, self.match, self.known, self.more = part, arrays, match, known, trees
         self.axes: Axes = term_axes(part.kernel, part)
         self.wanted = part.output(output)
@@ -124,11 +126,25 @@ class _Search:
         self.rng = np.random.default_rng(20260728)
 
     def run(self) -> None:
+        found, known = len(self.match.found), len(self.known)
+        self._classes()
+        if self.open.any() and len(self.match.found) > found:
+            # Single outputs that were changed may be what the boxes leave: they belong in one of them.
+            strict = self.replay.copy(), self.open.copy(), self.match.found[found:], self.known[known:]
+            del self.match.found[found:], self.known[known:]
+            self.lenient = True
+            self.replay[:], self.open[:] = np.nan, True
+            self._classes()
+            if self.open.any():
+                self.replay, self.open = strict[:2]
+                self.match.found[found:], self.known[known:] = strict[2:]
+        self.match.replay.reshape(-1)[self.part.index] = self.replay
+        self.match.known.reshape(-1)[self.part.index] = ~self.open
+
+    def _classes(self) -> None:
         for _ in range(CLASSES):
             if not self.open.any() or self._again() or not self._one_class():
                 break
-        self.match.replay.reshape(-1)[self.part.index] = self.replay
-        self.match.known.reshape(-1)[self.part.index] = ~self.open
 
     def _again(self) -> bool:
         """Whether an order of other outputs of the op holds on all that is open."""
@@ -222,25 +238,31 @@ class _Search:
         there = np.zeros_like(self.open)
         there[:, chosen] = self.open[:, chosen]
         equal = np.zeros_like(self.open)
-        got = evaluated(self.part, tree, final, self.arrays, chosen)
+        got = self._evaluated(tree, final, chosen)
         equal[:, chosen] = (got == self.wanted[:, chosen]) & there[:, chosen]
         count, same = int(there.sum()), int(equal.sum())
-        return count - same <= count // 50 or box_of(self.part, equal, there) is not None
+        return count - same <= count // 50 or self._box(equal, there) is not None
 
     def _part_of(self, equal: Booleans, tree: SummationTree, final: str, tally: Tally) -> bool:
         """Takes an order on the box of outputs where it holds; where single outputs differ, on all."""
         count = int(self.open.sum())
         wrong = count - int(equal.sum())
         near = self._nearest(tally, [tree], [])
-        if wrong <= max(1, count // _NEAR) and (1.0 - near) * count > 10 * wrong - math.log(LUCK):
+        if wrong <= max(1, count // NEAR) and (1.0 - near) * count > 10 * wrong - math.log(LUCK):
             self._take(self.open.copy(), [(tree, final)], tally, near)
             return True
-        box = box_of(self.part, equal, self.open)
+        box = self._box(equal, self.open)
         # As many boxes could have been chosen as there are outputs.
         if box is None or not self._telling_enough(tally, near, box, math.log(count)):
             return False
+        wrong = int((box & ~equal).sum())
+        if wrong and (1.0 - near) * int(box.sum()) <= 10 * wrong - math.log(LUCK):
+            return False
         self._take(box, [(tree, final)], tally, near)
         return True
+
+    def _box(self, equal: Booleans, open_: Booleans) -> Booleans | None:
+        return box_of(self.part, equal, open_, lenient=self.lenient)
 
     def _telling_enough(self, tally: Tally, near: float, taken: Booleans, more: float = 0.0) -> bool:
         """Whether these outputs tell orders apart: neither the nearest other nor chance gives them all."""
@@ -286,7 +308,7 @@ class _Search:
         for flush in (False, True) if tiny else (False,):
             for zero in (False, True):
                 one = replace(tree, flush=flush, zero_start=zero)
-                got = evaluated(self.part, one, final, self.arrays)
+                got = self._evaluated(one, final)
                 equal = ((got == self.wanted) | np.isnan(got) & np.isnan(self.wanted)) & self.open
                 signs = np.signbit(got) == np.signbit(self.wanted)
                 if best is None or int(equal.sum()) > int(best[1].sum()):
@@ -295,6 +317,10 @@ class _Search:
                     break  # the sign of a zero is all that a start at +0 changes
         assert best is not None
         return best
+
+    def _evaluated(self, tree: SummationTree, final: str, positions: Indices | None = None) -> Float32:
+        got = evaluated(self.part, tree, final, self.arrays, positions)
+        return got if self.ending is None else self.ending.of(got, np.arange(len(got)))
 
     def _sample(self, count: int, telling: bool = True) -> Sample:
         """Open outputs; with `telling`, half of them not correctly rounded: on those orders part."""
@@ -325,13 +351,15 @@ class _Search:
             np.ascontiguousarray(shift),
             divisor,
             self.wanted.reshape(-1)[flat],
+            channels,
+            self.ending,
         )
 
     def _take(
         self, taken: Booleans, trees: Sequence[tuple[SummationTree, str]], tally: Tally, near: float
     ) -> None:
         tree, final = trees[0]
-        got = evaluated(self.part, tree, final, self.arrays)
+        got = self._evaluated(tree, final)
         self.replay[taken] = got[taken]
         self.open &= ~taken
         if (tree, final) not in self.known:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from precision.orders.known import BIAS, Order
 from precision.orders.match_kernels import chain_sums
 from precision.orders.revealed import DIVIDED, PLAIN
+from reference.formats import FORMATS, round_to
 from reference.replay import replay
 from reference.tree import SummationTree
 
@@ -23,6 +24,29 @@ BEST = 4
 """Orders that fit the sample but for some outputs and are replayed too: they may hold on a box."""
 
 
+@dataclass(frozen=True)
+class Ending:
+    """What a layer in a narrower format does to its sums: rounds them; adds a bias, and rounds again.
+
+    format, rounding: as `reference.formats.round_to` has them; bias: one number a channel, which joins after
+    the sum was rounded; None where it is a term of the sum, or where there is none.
+    """
+
+    format: str
+    rounding: str
+    bias: Float32 | None = None
+
+    def of(self, sums: Float32, channels: npt.NDArray[np.int64]) -> Float32:
+        """The results of sums whose rows, or elements, are of these channels."""
+        found = self._rounded(sums)
+        if self.bias is None:
+            return found
+        return self._rounded(found + self.bias[channels].reshape(-1, *(1,) * (sums.ndim - 1)))
+
+    def _rounded(self, values: Float32) -> Float32:
+        return round_to(values, FORMATS[self.format], self.rounding).astype(np.float32)
+
+
 @dataclass
 class Sample:
     """A few outputs as columns of factors."""
@@ -32,13 +56,15 @@ class Sample:
     bias: Float32
     divisor: Float32 | None
     wanted: Float32
+    channels: npt.NDArray[np.int64]
+    ending: Ending | None = None
 
     def ends(self, sums: Float32, final: str) -> Float32:
         """The outputs from their sums."""
-        if final == PLAIN or self.divisor is None:
-            return sums
-        by = self.divisor
-        return np.asarray(sums / by if final == DIVIDED else sums * (np.float32(1.0) / by), np.float32)
+        if final != PLAIN and self.divisor is not None:
+            by = self.divisor
+            sums = np.asarray(sums / by if final == DIVIDED else sums * (np.float32(1.0) / by), np.float32)
+        return sums if self.ending is None else self.ending.of(sums, self.channels)
 
 
 @dataclass

@@ -138,6 +138,18 @@ def test_rows_may_follow_another_order():
     assert accumulation(explained("linear", arrays, mixed)).evidence == "bounded"
 
 
+@pytest.mark.parametrize("index", [(4, 7), (22, 30), (23, 39)])
+def test_one_ulp_keeps_its_place_where_orders_hold_on_boxes(index):
+    arrays = layer()
+    output = added(blocked(K, 48, "last"), arrays)
+    output[20:] = added(sequential(K, False, "last"), arrays)[20:]
+    found = explained("linear", arrays, ulp_up(output, index))
+    assert accumulation(found).evidence == "bounded"
+    assert np.argwhere(found.parts.part("unexplained")).tolist() == [list(index)]
+    (left,) = [each for each in found.causes if each.cause == "unexplained"]
+    assert f"the first at {list(index)}" in left.detail
+
+
 def test_an_order_that_was_revealed_comes_first():
     tree, arrays = shuffled(3, 12), layer(terms=12)
     shapes = {name: array.shape for name, array in arrays.items()}

@@ -106,7 +106,7 @@ def test_low_precision_passes_only_where_it_is_allowed(judge_outputs):
     _, rows = judge_outputs({"torch.cpu": bf16, "torch.cpu.bf16": bf16, "torch.cpu.threads1": bf16})
     assert rows["torch.cpu"]["verdict"] == "unexplained"
     assert rows["torch.cpu.threads1"]["verdict"] == "unexplained"
-    assert (rows["torch.cpu.bf16"]["verdict"], rows["torch.cpu.bf16"]["evidence"]) == ("rounding", "bounded")
+    assert (rows["torch.cpu.bf16"]["verdict"], rows["torch.cpu.bf16"]["evidence"]) == ("rounding", "proved")
     assert rows["torch.cpu"]["width_error_over_magnitude_max"] > 2.0**-9
 
 

@@ -49,7 +49,7 @@ def nearest(exact: Fraction, precision: int = 24, emin: int = -126, emax: int = 
 
 def violations(truth: Truth, exact: Iterable[Fraction], error: Fraction = Fraction(0)) -> list[str]:
     """Every way in which a truth contradicts exact values, which are known within `error`, relatively."""
-    rounded = truth.round(np.float32)
+    rounded, exact = truth.round(np.float32), list(exact)
     found = []
     parts = (truth.value, truth.residual, truth.bound, rounded)
     for i, (number, value, residual, bound, single) in enumerate(
@@ -67,6 +67,8 @@ def violations(truth: Truth, exact: Iterable[Fraction], error: Fraction = Fracti
             found.append(f"{i}: bound {bound} is too wide for {value}")
         if single != nearest(number) or np.signbit(single) != (number < 0):
             found.append(f"{i}: rounded to {single}, not to {nearest(number)}")
+    if truth.finer is not None:
+        found += [f"in two words: {words}" for words in violations(truth.finer(), exact, error)]
     return found
 
 

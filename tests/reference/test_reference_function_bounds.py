@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reference
-from reference import bounds
+from reference import bounds, evaluate, function_bounds
+from reference.rows import rows
+from reference.tracked import Rules, gamma, probabilistic_gamma
 
 F = np.float32
 functional = torch.nn.functional
@@ -352,3 +354,41 @@ def test_infinite_and_flushed_arguments():
         assert abs(truth.error(flushed))[3] <= bound[3]
     truth = reference.evaluate("log", {"input": x[3:]}, {})
     assert np.isinf(reference.error_bound("log", {"input": x[3:]}, {}, truth)[:2]).all()
+
+
+def tracked_softmax(op, x, dim, truth, rules):
+    """The bound by tracked numbers, step by step: what the compiled one must come to."""
+    found = rows(x, dim)
+    _, shifted, powers = function_bounds.shifted_powers(found.x, rules)
+    column = powers.total().arranged(lambda a: a[:, None])
+    if op == "softmax":
+        result = powers / column
+        result = result.spread(gamma(2, rules.u) * np.abs(result.value))
+    else:
+        result = shifted - column.log()
+    return function_bounds.missed(result.arranged(found.restore), truth)
+
+
+@pytest.mark.parametrize("op", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("kind", ["normal", "wide", "huge", "subnormal", "infinite"])
+@pytest.mark.parametrize(("shape", "dim"), [((7, 50), -1), ((5, 9, 6), 1), ((3, 1), -1)])
+def test_the_compiled_bound_is_that_of_tracked_numbers(op, kind, shape, dim):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shape)
+    x = x * {"wide": np.exp2(rng.integers(-60, 60, shape)), "huge": 1e38, "subnormal": 1e-40}.get(kind, 1.0)
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float32)
+    if kind == "infinite":
+        x[0, 0], x[1, 0], x[2, 0] = -np.inf, np.inf, np.nan
+    truth = evaluate(op, {"input": x}, {"dim": dim})
+    u = 2.0**-24
+    for of_kind in (gamma, probabilistic_gamma):
+        rules = Rules(u, lambda n, of_kind=of_kind: of_kind(n, u), 32.0 * u, "two_pass")
+        with np.errstate(all="ignore"):
+            wanted = tracked_softmax(op, x, dim, truth, rules)
+            got = function_bounds.softmax(op, {"input": x}, {"dim": dim}, truth, rules)
+        wanted, got = (np.where(np.isnan(a), np.inf, a) for a in (wanted, got))
+        assert np.array_equal(np.isfinite(wanted), np.isfinite(got))
+        assert np.array_equal(wanted == 0, got == 0)
+        some = np.isfinite(wanted) & (wanted > 0)
+        np.testing.assert_allclose(got[some], wanted[some], rtol=1e-4)
