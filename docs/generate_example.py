@@ -72,7 +72,7 @@ def _outputs(source: str, space: dict[str, Any], count: int) -> list[dict[str, A
 def _data(value: Any) -> dict[str, Any]:
     """What a notebook shows of a value: its own HTML or picture, and its text."""
     data: dict[str, Any] = {"text/plain": repr(value).splitlines(keepends=True)}
-    if hasattr(value, "savefig"):
+    if hasattr(value, "savefig") or hasattr(value, "_repr_png_"):
         picture = value._repr_png_() if hasattr(value, "_repr_png_") else document(value, "png", 110.0)
         data["image/png"] = base64.b64encode(picture).decode("ascii")
         data["text/plain"] = [f"<{type(value).__name__}>"]

@@ -111,13 +111,13 @@ def written(text: str) -> str:
 
 
 def take_picture(report: Path) -> None:
-    """Take the first screens of a report with headless Chromium."""
+    """Take the first screen of a report with headless Chromium."""
     with tempfile.TemporaryDirectory() as profile:
         subprocess.run(
             [
                 "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
                 "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                "--no-first-run", f"--user-data-dir={profile}", "--window-size=1280,1680",
+                "--no-first-run", f"--user-data-dir={profile}", "--window-size=1280,1000",
                 f"--screenshot={PICTURE}", (report / "index.html").resolve().as_uri(),
             ],
             check=True,

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _bare(given)
     import typer
 
-    from precision.cli import app
+    from precision.cli.app import app
 
     try:
         status = typer.main.get_command(app).main(given or ["--help"], "precision", standalone_mode=False)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from precision.explanation import Cause, Explanation, OutputExplained, plain
+from precision.explanation import Explanation
+from precision.judging.finding import Cause, OutputExplained, plain
 from precision.meaning.counterexample import Counterexample
 
 SIGNS = {"exact": "=", "rounding": "≈", "semantics": "≠", "data": "≠", "unexplained": "?"}

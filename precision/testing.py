@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from precision.explanation import OutputExplained
     from precision.judging.case_judge import Judge
+    from precision.judging.finding import OutputExplained
 
 
 def assert_explained(actual: Any, op: str, inputs: Mapping[str, Any], **params: Any) -> None:

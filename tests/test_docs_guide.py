@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import shlex
 import subprocess
@@ -15,12 +16,55 @@ import pytest
 ROOT = Path(__file__).parent.parent
 GUIDE = ROOT / "docs" / "guide"
 PAGES = sorted(GUIDE.glob("*.md"))
+EVERY = [*PAGES, *sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
 
 
-def broken(text: str, folder: Path) -> list[str]:
-    """Relative links of a page that lead to no file."""
-    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
-    return [link for link in links if "://" not in link and not (folder / link).resolve().exists()]
+def places(text: str) -> set[str]:
+    """The places that a page's headings make, as GitHub names them."""
+    plain = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    heads = re.findall(r"^#+ (.*)$", plain, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.strip().lower()).replace(" ", "-") for head in heads}
+
+
+def broken(text: str, page: Path) -> list[str]:
+    """Relative links of a page that lead to no file, or to no heading of it."""
+    wrong = []
+    for link, place in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", text):
+        target = (page.parent / link).resolve() if link else page
+        if "://" in link:
+            continue
+        if not target.exists() or (place and place not in places(target.read_text("utf-8"))):
+            wrong.append(f"{link}#{place}" if place else link)
+    return wrong
+
+
+def told(text: str) -> list[list[str]]:
+    """Every command line of `precision` that a page shows: in blocks, indented, or in its sentences."""
+    text = re.sub(r"\\\n\s*", "", text)
+    found = re.findall(r"^(?:    |\$ )?(?:python3 -m )?(precision [^\n]*)$", text, re.MULTILINE)
+    found += re.findall(r"`(precision [^`\n]*)`", text)
+    lines = [part for line in found for part in re.split(r" && ", line)]
+    split = [shlex.split(line, comments=True) for line in lines]
+    return [line for line in split if len(line) > 2 and not {"…", "...", "|"} & {*line}]
+
+
+def misspelt(line: list[str]) -> str:
+    """What the command line has against it; empty where it takes it."""
+    import typer
+
+    from precision.cli.app import app
+
+    group = typer.main.get_command(app)
+    command = group.commands.get(line[1])  # type: ignore[attr-defined]
+    if command is None:
+        return f"no command {line[1]}"
+    try:
+        command.make_context(line[1], list(line[2:]))
+    except typer.Exit:
+        return ""
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -63,13 +107,29 @@ def test_the_guide_has_every_page_and_its_index_names_them():
         assert page.name == "README.md" or f"({page.name})" in index
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", EVERY, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    assert broken(page.read_text("utf-8"), GUIDE) == []
+    assert broken(page.read_text("utf-8"), page) == []
 
 
 def test_a_broken_link_is_noticed():
-    assert broken("[a](start.md) [b](nowhere.md#x) [c](https://example.org/d)", GUIDE) == ["nowhere.md"]
+    text = "[a](start.md) [b](nowhere.md#x) [c](https://example.org/d) [e](start.md#never)\n# Here"
+    assert broken(text, GUIDE / "x.md") == ["nowhere.md#x", "start.md#never"]
+    assert places("# Here is `it`: 1, 2\n```sh\n# no heading\n```\n") == {"here-is-it-1-2"}
+
+
+@pytest.mark.parametrize("page", EVERY, ids=lambda page: page.name)
+def test_every_command_of_a_page_is_one(page):
+    assert {" ".join(line): misspelt(line) for line in told(page.read_text("utf-8")) if misspelt(line)} == {}
+
+
+def test_a_misspelt_command_is_noticed():
+    assert "no such option" in misspelt(["precision", "export", "x", "--wide", "3"]).lower()
+    assert misspelt(["precision", "exprot", "x"]) == "no command exprot"
+    assert misspelt(["precision", "export", "x", "--width", "wide"])
+    assert told("    precision score out/gpu && precision render out/gpu\n`precision export RUN`\n") == [
+        ["precision", "score", "out/gpu"], ["precision", "render", "out/gpu"], ["precision", "export", "RUN"],
+    ]  # fmt: skip
 
 
 def test_the_page_of_own_arrays(tmp_path, monkeypatch):
@@ -98,23 +158,24 @@ def test_the_page_of_papers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert differences("papers.md", {}) == []
     assert (tmp_path / "errors.pdf").read_bytes().startswith(b"%PDF")
-    (line,) = commands("papers.md")
-    done = run(line, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["out/paper/figures", "out/paper/tables"]
-    for name in (
-        "figures/linear-1024-budget.pdf",
-        "figures/errors.svg",
-        "tables/results.tex",
-        "tables/cases.md",
-    ):
-        assert (tmp_path / "out/paper" / name).stat().st_size > 0
-    assert not list((tmp_path / "out/paper/figures").glob("conv2d*"))
+    assert "Mine" in (tmp_path / "mine/index.html").read_text("utf-8")
+    for line in commands("papers.md"):
+        done = run(line, tmp_path)
+        assert done.returncode == 0, done.stderr
+        folder = line[line.index("-o") + 1]
+        assert done.stdout.split() == [f"{folder}/figures", f"{folder}/tables"]
+        for name in ("figures/linear-1024-budget.pdf", "tables/results.tex", "tables/cases.csv", "index.md"):
+            assert (tmp_path / folder / name).stat().st_size > 0
+        assert not list((tmp_path / folder / "figures").glob("conv2d*"))
+    assert (tmp_path / "out/paper/figures/errors.svg").is_file()
+    assert (tmp_path / "out/paper/tables/cases.md").is_file()
+    assert not list((tmp_path / "out/column").rglob("*.svg"))
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        (["out/smoke", "--width", "300"], "a figure is 1 to 40 inches wide; got 300.0; give 6.9 for a page"),
         (["nowhere"], "results are a folder; there is no folder nowhere; check the path"),
         (
             ["out/smoke", "--figures", "gif"],
@@ -141,16 +202,43 @@ def test_an_export_that_cannot_be_made_says_why_in_one_line(tmp_path, monkeypatc
     assert message in line
 
 
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (1, "is of the older schema 1; score its captures again with this version"),
+        (99, "is of the newer schema 99; update this toolkit to read it"),
+    ],
+)
+def test_an_export_of_another_schema_says_which(tmp_path, monkeypatch, capsys, schema, message):
+    from precision.__main__ import main
+
+    monkeypatch.syspath_prepend(str(ROOT / "tests/reports"))
+    import synthetic_results
+
+    import reports
+
+    reports.save(synthetic_results.results(), tmp_path / "results")
+    run_file = tmp_path / "results/run.json"
+    run_file.write_text(json.dumps(json.loads(run_file.read_text()) | {"schema": schema}))
+    assert main(["export", str(tmp_path), "-o", str(tmp_path / "paper")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (tmp_path / "paper").exists()
+
+
 @pytest.mark.slow
 def test_the_commands_of_the_first_page(tmp_path):
-    status = []
+    status, printed = [], ""
     for line in commands("start.md"):
         done = run(line, tmp_path)
+        printed += done.stdout
         assert "Traceback" not in done.stderr, (line, done.stderr)
         status.append((line[1], done.returncode))
     ok = [("run", 0), ("score", 0), ("render", 1), ("compare", 0), ("doctor", 0)]
     assert status == [("report", 1), *ok], done.stderr
     assert (tmp_path / "out/smoke/index.html").is_file()
+    (shown,) = [text for kind, text in blocks("start.md") if kind == "text" and "scored cells" in text]
+    assert " ".join(shown.split()) in " ".join(printed.split())
 
 
 def test_the_page_of_the_first_report_names_verdicts_as_they_are():

@@ -36,8 +36,8 @@ def test_the_kept_notebook_is_one_and_shows_results():
         assert cell["cell_type"] in ("code", "markdown")
         assert cell["cell_type"] == "markdown" or {"outputs", "execution_count"} <= set(cell)
     kinds = shown(notebook)
-    assert sum("image/png" in kind for kind in kinds) == 3
-    assert sum("text/html" in kind for kind in kinds) == 3  # the result, a frame, an explanation
+    assert sum("image/png" in kind for kind in kinds) == 4
+    assert sum("text/html" in kind for kind in kinds) == 4  # the result, two frames, an explanation
     assert "/tmp" not in NOTEBOOK.read_text("utf-8")
 
 

@@ -45,7 +45,7 @@ def violations(path: str, source: str) -> list[str]:
             wrong.append(f"{path} imports {name}")
         if package == "reports" and name in {"precision", "reference"} | FRAMEWORKS:
             wrong.append(f"{path} imports {name}")
-        if package == "precision" and name == "reports" and (early or not path.startswith("precision/cli")):
+        if package == "precision" and name == "reports" and (early or not path.startswith("precision/cli/")):
             wrong.append(f"{path} imports reports; only the command line does, inside a function")
         if name in FRAMEWORKS and not path.startswith("precision/frameworks/"):
             wrong.append(f"{path} imports {name}")
@@ -71,7 +71,7 @@ def test_no_package_reaches_the_wrong_way():
         ("reference/conv.py", "def f():\n    from precision.cases import Case"),
         ("reports/page.py", "from reference import Truth"),
         ("precision/score.py", "import reports"),
-        ("precision/cli.py", "from reports import render"),
+        ("precision/cli/app.py", "from reports import render"),
         ("precision/worker.py", "import tensorflow as tf"),
         ("reports/page.py", "import matplotlib.pyplot as plt"),
     ],
@@ -80,7 +80,7 @@ def test_the_check_rejects_a_planted_import(path, source):
     assert violations(path, source)
 
 
-@pytest.mark.parametrize("package", [*PACKAGES, "precision.cli", "precision.results"])
+@pytest.mark.parametrize("package", [*PACKAGES, "precision.cli.app", "precision.results"])
 def test_importing_loads_no_framework_and_no_plots(package):
     heavy = FRAMEWORKS | PLOTTING
     code = f"import sys, {package}; print(sorted({heavy!r} & set(sys.modules)))"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from precision.explanation import Cause, OutputExplained, plain
+from precision.judging.finding import Cause, OutputExplained, plain
 
 Row = dict[str, Any]
 

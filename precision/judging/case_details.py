@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from precision.errors import UserError
-from precision.explanation import OutputExplained
 from precision.judging.case_folder import Case
 from precision.judging.distribution import EDGES
+from precision.judging.finding import OutputExplained
 from precision.orders.match import OrderMatch
 from precision.orders.moments import error_variance
 from precision.orders.sum_kernel import SumKernel, SumPart

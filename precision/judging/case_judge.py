@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from precision.explanation import Cause, OutputExplained
 from precision.judging.case_folder import Case, ShapeError, tried
 from precision.judging.case_rest import SINGLE, Rest
 from precision.judging.case_shapes import shape_hint
+from precision.judging.finding import Cause, OutputExplained
 from precision.judging.tolerance import Tolerance, tolerance
 from precision.meaning.bench import Bench
 from precision.meaning.fit import rms

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from precision.explanation import Cause
 from precision.judging.accumulation_evidence import AccumulationEvidence, accumulation_evidence
 from precision.judging.budget import Budget, Level, budget
+from precision.judging.finding import Cause
 from precision.meaning.bench import Bench
 from precision.meaning.hypotheses import OPERANDS, RESULT, Declaration, Known
 from precision.meaning.norm_form import NORMS

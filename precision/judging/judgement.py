@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from precision.capture import Capture
 from precision.cases import VARIANTS, Case
-from precision.explanation import OutputExplained, plain
 from precision.inputs import checksum
 from precision.judging import case_folder
 from precision.judging.budget_rows import budget_rows, hidden_row, with_formula
@@ -22,6 +21,7 @@ from precision.judging.case_details import Details
 from precision.judging.case_folder import ShapeError
 from precision.judging.case_judge import Judge
 from precision.judging.distribution import error_map, histogram
+from precision.judging.finding import OutputExplained, plain
 from precision.judging.probe import Limits, Probe, judge_probe, probe_limits
 from precision.judging.sampled_judgement import explained_sample, whole_index, whole_output
 from precision.judging.verdict import Evidence, Verdict, judge, probe_in_doubt, replayed

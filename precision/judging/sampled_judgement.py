@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from precision.explanation import Cause, OutputExplained
 from precision.inputs import Float32
 from precision.judging.budget import budget
+from precision.judging.finding import Cause, OutputExplained
 from precision.sampling import Sampled, output_sha256
 from precision.score import Errors, Float64
 from reference import Truth

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from precision.explanation import Cause, OutputExplained
+from precision.judging.finding import Cause, OutputExplained
 from precision.judging.probe import Probe
 
 WEAKEST = ("none", "consistent", "bounded", "proved")

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from precision.capture import write_atomically
 from precision.cases import Case
-from precision.explanation import plain
+from precision.judging.finding import plain
 from precision.prediction.figures import Part, Variant
 from precision.prediction.orders import DEFAULT
 from reference.tensorcore import Unit

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from precision.errors import CannotRun
-from precision.explanation import plain
+from precision.judging.finding import plain
 from precision.live import KernelError
 
 if TYPE_CHECKING:

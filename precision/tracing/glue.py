@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from precision.explanation import Cause, OutputExplained
+from precision.judging.finding import Cause, OutputExplained
 from precision.score import errors, scores
 from precision.tracing.attention import ATTENTION
 from reference import Truth

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from precision.explanation import OutputExplained
 from precision.judging.case_folder import CaseError, make_case
 from precision.judging.case_judge import Judge
+from precision.judging.finding import OutputExplained
 from precision.meaning.hypotheses import Change, Declaration
 from precision.meaning.mends import mend
 from precision.tracing.attention import ATTENTION, Attention

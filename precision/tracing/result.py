@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from precision.capture import write_atomically
 from precision.decisions import FLIPPED, SAFE, Decision
-from precision.explanation import plain
+from precision.judging.finding import plain
 from precision.tracing.judge import FINE, Finding
 from precision.tracing.run import Row
 from precision.tracing.store import read_layer

@@ -165,9 +165,10 @@ def test_a_folder_that_cannot_be_written_is_one_line(precision_command):
 
 
 def test_a_fault_of_the_program_is_not_a_finding(monkeypatch, capsys):
-    from precision import __main__, cli
+    from precision import __main__
+    from precision.cli import app
 
-    monkeypatch.setattr(cli, "choose", lambda *_: 1 / 0)
+    monkeypatch.setattr(app, "choose", lambda *_: 1 / 0)
     assert __main__.main(["run", "smoke"]) == 3
     assert "ZeroDivisionError" in capsys.readouterr().err
 

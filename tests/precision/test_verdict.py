@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from precision.explanation import Cause, OutputExplained
+from precision.judging.finding import Cause, OutputExplained
 from precision.judging.probe import Probe
 from precision.judging.verdict import Evidence, judge, probe_in_doubt
 

@@ -59,7 +59,7 @@ def reveal(
     if from_ is not None:
         if op is not None or suite is not None:
             raise UserError("--from reveals what was recorded, without an op or --suite; leave these out")
-        from precision.cli_recorded import reveal_captured_probes
+        from precision.cli.recorded import reveal_captured_probes
 
         return reveal_captured_probes(from_, modes, json_)
     if (op is None) == (suite is None):

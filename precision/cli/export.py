@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,9 +15,11 @@ from precision.errors import UserError
 from precision.progress import progress
 
 Folder = Annotated[Path, typer.Argument(help="a run folder, or its results")]
-Output = Annotated[Path, typer.Option("-o", "--output", help="figures/ and tables/ are written here")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="figures/, tables/ and index.md go here")]
 Figures = Annotated[str, typer.Option(help="comma-separated, of svg, pdf, png; empty for none")]
 Tables = Annotated[str, typer.Option(help="comma-separated, of latex, markdown; empty for none")]
+Width = Annotated[float, typer.Option(help="most inches of a figure: 6.9 for a page, 3.3 for a column")]
+Jobs = Annotated[int, typer.Option(min=0, help="processes that draw; 0: one for each processor")]
 Cases = Annotated[
     str | None, typer.Option("--cases", help="comma-separated globs of case ids; all without it")
 ]
@@ -27,6 +30,8 @@ def export(
     output: Output = Path("out/export"),
     figures: Figures = "svg,pdf",
     tables: Tables = "latex,markdown",
+    width: Width = 6.9,
+    jobs: Jobs = 0,
     cases: Cases = None,
 ) -> int:
     """Write every figure (SVG, PDF) with its data (CSV), and every table (LaTeX, Markdown, CSV)."""
@@ -40,16 +45,24 @@ def export(
     if output.exists() and not output.is_dir():
         raise UserError(f"the output is a folder; {output} is a file; name another")
     if cases is not None:
-        found = Result(_only(found.results, cases))
+        kept = _only(found.results, cases)
+        asked = found.invariance
+        found = Result(kept, None if asked is None else asked[asked["case"].isin(kept.cases["case"])])
     try:
-        with progress("export", _count(found.results)) as advance:
-            paths = found.export(output, _words(figures), _words(tables), advance)
-    except ValueError as error:  # a format that there is not
+        with progress("export", _count(found)) as advance:
+            paths = found.export(
+                output, _words(figures), _words(tables), advance, width, jobs or _processors()
+            )
+    except ValueError as error:  # a format that there is not, or a width
         raise UserError(str(error)) from None
-    print(f"{len(paths)} files in {output}/figures and {output}/tables", file=sys.stderr)
+    print(f"{len(paths)} files in {output}; {output / 'index.md'} says what each shows", file=sys.stderr)
     for name in ("figures", "tables"):
         print(output / name)
     return 0
+
+
+def _processors() -> int:
+    return min(8, len(os.sched_getaffinity(0)))
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -72,7 +85,7 @@ def _only(results: Any, patterns: str) -> Any:
     return dataclasses.replace(results, **kept)
 
 
-def _count(results: Any) -> int:
+def _count(found: Any) -> int:
     from reports.export import exported_figures
 
-    return sum(1 for _ in exported_figures(results))
+    return sum(1 for _ in exported_figures(found.results, found.invariance))

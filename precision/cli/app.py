@@ -14,14 +14,14 @@ from rich.console import Console
 from precision import __version__
 from precision.capturing import choose
 from precision.cases import STUDIES, SUITES, Case, load_suite, select_cases
-from precision.cli_compare import compare
-from precision.cli_doctor import doctor
-from precision.cli_explain import explain
-from precision.cli_export import export
-from precision.cli_invariance import invariance
-from precision.cli_predict import predict
-from precision.cli_reveal import reveal
-from precision.cli_trace import trace
+from precision.cli.compare import compare
+from precision.cli.doctor import doctor
+from precision.cli.explain import explain
+from precision.cli.export import export
+from precision.cli.invariance import invariance
+from precision.cli.predict import predict
+from precision.cli.reveal import reveal
+from precision.cli.trace import trace
 from precision.errors import UserError
 from precision.modes import Mode
 from precision.progress import progress
