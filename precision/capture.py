@@ -156,11 +156,11 @@ def load_capture(folder: Path) -> Capture:
 
 
 _PROBE_FIELDS = {
-    "file": str, "sha256": str, "fingerprint": str, "seconds": float, "notes": dict, "kernels": list,
+    "file": str, "sha256": str, "fingerprint": str, "seconds": float | None, "notes": dict, "kernels": list,
 }  # fmt: skip
 _CELL_FIELDS = {
-    "file": str, "sha256": str, "inputs": dict, "fingerprint": str, "seconds": float, "repeats": int,
-    "distinct": int, "kernels": list,
+    "file": str, "sha256": str, "inputs": dict, "fingerprint": str, "seconds": float | None,
+    "repeats": int, "distinct": int, "kernels": list,
 }  # fmt: skip
 _WHOLE_FIELDS = {"shape": list, "sha256": dict}
 
@@ -176,10 +176,10 @@ def _checked_cell(cell: dict[str, Any]) -> str | None:
     return str(cell["file"])
 
 
-def _check_types(found: Mapping[str, Any], wanted: Mapping[str, type]) -> None:
+def _check_types(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for name, kind in wanted.items():
         if not isinstance(found[name], kind):
-            raise TypeError(f"{name!r} of type {kind.__name__}")
+            raise TypeError(f"{name!r} of type {getattr(kind, '__name__', kind)}")
 
 
 def check_capture(folder: Path, mode: str) -> Capture | None:

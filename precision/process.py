@@ -17,15 +17,30 @@ from precision.capture import Capture, write_atomically
 from precision.cases import Asked
 from precision.inbox import Inbox
 from precision.modes import FRAMEWORKS, STEERING_VARIABLES, Mode
+from precision.worker import GO
 
 LOG_LIMIT = 64 * 2**20
 LOG_KEPT = 64 * 2**10
 
 
 class Worker:
-    """One running worker of a mode, and the folder `.work` through which it answers."""
+    """One running worker of a mode, and the folder `.work` through which it answers.
 
-    def __init__(self, mode: Mode, capture: Capture, suite: str, cases: list[Asked], inputs: Any) -> None:
+    alone: no other worker runs beside it, so that the times of its calls count. held: it loads and sets up
+    its framework, and waits for `go` before its first case.
+    """
+
+    def __init__(
+        self,
+        mode: Mode,
+        capture: Capture,
+        suite: str,
+        cases: list[Asked],
+        inputs: Any,
+        *,
+        alone: bool = True,
+        held: bool = False,
+    ) -> None:
         self.mode, self.capture = mode, capture
         self.inbox = Inbox(capture, cases)
         self.folder = self.inbox.folder
@@ -48,6 +63,8 @@ class Worker:
             "folder": str(self.folder.resolve()),
             "log": str(self.log.resolve()),
             "inputs": inputs,
+            "alone": alone,
+            "held": held,
         }
         write_atomically(self.folder / "job.json", json.dumps(job).encode())
         with self.log.open("wb") as log:
@@ -60,6 +77,11 @@ class Worker:
                 env=environment,
                 start_new_session=True,
             )
+
+    def go(self) -> None:
+        """Let a held worker begin; its time starts now."""
+        self.inbox.last_change = time.monotonic()
+        write_atomically(self.folder / GO, b"")
 
     def finished(self, timeout: float) -> str | None:
         """Return None while the worker runs, else how it ended (empty for a good end)."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from precision.capture import check_capture, read_json, write_atomically
-from precision.cases import Asked, Case, load_probes, load_suite
+from precision.cases import STUDIES, Asked, Case, load_probes, load_suite
 from precision.errors import UserError
 from precision.handover import verify_inputs
 from precision.modes import HALF_MODES, MODES, Mode
@@ -95,7 +95,7 @@ def run(
     """Capture every case and probe in every mode that this machine can run.
 
     timeout: seconds a worker may take for one case (its start counts as one).
-    jobs: workers at a time.
+    jobs: workers at a time; the times of calls are kept only where it is 1.
     inputs: a folder made by `precision.handover.write_inputs`, else workers make the arrays.
     Raises `UserError` for bad input; KeyboardInterrupt passes after the workers are ended, with all finished
     cells kept.
@@ -114,7 +114,8 @@ def run(
     with _only_run(folder):
         record(folder, suite, cases, modes)
         tasks = plan(folder, cases, modes, progress)
-        run_tasks(tasks, suite, handed, timeout, jobs, progress)
+        # A study asks what was computed and not how fast; its short modes are mostly a framework's loading.
+        run_tasks(tasks, suite, handed, timeout, jobs, progress, ahead=suite in STUDIES)
 
 
 @contextmanager

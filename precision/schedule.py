@@ -109,16 +109,41 @@ def _check_same_environment(capture: Capture, mode: Mode) -> None:
 
 
 def run_tasks(
-    tasks: Sequence[Task], suite: str, inputs: Any, timeout: float, jobs: int, progress: Progress
+    tasks: Sequence[Task],
+    suite: str,
+    inputs: Any,
+    timeout: float,
+    jobs: int,
+    progress: Progress,
+    ahead: bool = False,
 ) -> None:
-    """Run the tasks, `jobs` workers at a time; on an exception end the workers and keep their answers."""
+    """Run the tasks, `jobs` workers at a time; on an exception end the workers and keep their answers.
+
+    ahead: while they run, the next one loads its framework and waits, which is most of a short mode's time;
+    calls are then not timed.  Only where no mode is on a GPU: there a waiting process is no bystander, it
+    takes memory, which can change the kernels that are chosen.
+    """
     waiting = list(tasks)
     active: list[tuple[Task, Worker]] = []
+    held: tuple[Task, Worker] | None = None
+    ahead = ahead and all(task.mode.device == "cpu" for task in tasks)
+    alone = jobs == 1 and not ahead
+
+    def start(task: Task, held: bool = False) -> Worker:
+        return Worker(task.mode, task.capture, suite, task.pending, inputs, alone=alone, held=held)
+
     try:
         while waiting or active:
             while waiting and len(active) < jobs:
                 task = waiting.pop(0)
-                active.append((task, Worker(task.mode, task.capture, suite, task.pending, inputs)))
+                if held is not None and held[0] is task:
+                    active.append(held)
+                    held[1].go()
+                    held = None
+                else:
+                    active.append((task, start(task)))
+            if ahead and held is None and waiting:
+                held = (waiting[0], start(waiting[0], held=True))
             time.sleep(0.02)
             for task, worker in list(active):
                 ending = _take_in(worker, timeout, progress)
@@ -127,6 +152,9 @@ def run_tasks(
                     rest = _reap(task, worker, ending, progress)
                     waiting = [rest, *waiting] if rest else waiting
     finally:
+        if held is not None:
+            held[1].kill()
+            held[1].close()
         for _, worker in active:
             worker.kill()
             worker.inbox.collect()

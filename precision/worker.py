@@ -29,6 +29,8 @@ from precision.inputs import Float32, check_arrays, checksum
 from precision.recording import RecordedProbe
 from precision.sampling import output_sha256, sample_index
 
+GO = "go"
+"""The file that a held worker waits for before its first case, its framework loaded and set up."""
 _AFFINITY = hasattr(os, "sched_getaffinity")
 
 
@@ -57,6 +59,8 @@ def main(job_path: str) -> int:
     _write(folder / "start.json", {"status": "run", "read_back": read_back, "versions": versions})
     cases = {case.id: case for case in load_suite(job["suite"])}
     probes = {probe.id: probe for probe in load_probes(job["suite"])}
+    while job.get("held") and not (folder / GO).exists():
+        time.sleep(0.02)
     for asked in job["cases"]:
         _write(folder / "current.json", {"case": asked})
         if asked in probes:
@@ -106,7 +110,8 @@ def _run_case(backend: Any, case: Case, job: Mapping[str, Any]) -> dict[str, Any
         "sha256": sha256,
         "inputs": inputs,
         "fingerprint": case.fingerprint(),
-        "seconds": seconds,
+        # A time that other processes had a part in is none.
+        "seconds": seconds if job.get("alone", True) else None,
         "repeats": 2,
         "distinct": 2 if "repeat" in outputs else 1,
         **whole,
@@ -130,7 +135,7 @@ def _run_probe(backend: Any, probe: RecordedProbe, job: Mapping[str, Any]) -> di
         "file": name,
         "sha256": sha256,
         "fingerprint": probe.fingerprint(),
-        "seconds": time.perf_counter() - began,
+        "seconds": time.perf_counter() - began if job.get("alone", True) else None,
         "notes": notes,
         **_onednn(log, start),
     }

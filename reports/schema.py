@@ -124,7 +124,7 @@ SCORES = (
     _text("worst_got_hex", "the output there as a hexadecimal float", nullable=True),
     _text("worst_rounded_hex", "the correctly rounded float32 there, hexadecimal", nullable=True),
     _text("worst_exact", "the truth there in decimal digits", nullable=True),
-    _real("call_seconds", "time of one call in the worker"),
+    _real("call_seconds", "time of one call in the worker, where no other worker ran beside it"),
     _text("kernels", "names of the kernels that ran, where the library tells", nullable=True),
     _json("counterexample", "the least integer arrays that show another function, and both results", True),
 )

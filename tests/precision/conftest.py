@@ -34,7 +34,6 @@ class Fake:
             monkeypatch.setattr(module, "MODES", everything)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
         monkeypatch.setenv("FAKE_LOG", str(self.log))
-        monkeypatch.setenv("FAKE_WORK", str(self.capture / ".work"))
 
     @property
     def capture(self) -> Path:
