@@ -6,12 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from reports import theme
 from reports.plots import INK, PAPER, Drawing, canvas, patch, private, wrapped
 
 CAUSES = {
     "semantics": "#a3201d",
     "data": "#84207c",
-    "operand rounding": "#b58900",
+    "operand rounding": "#9c7600",
     "algorithm": "#5b4a9c",
     "accumulation": "#0b66a8",
     "output rounding": "#1a6b35",
@@ -52,6 +53,7 @@ def budget(frame: pd.DataFrame) -> Drawing:
         axes.axvline(1, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
         axes.set_yticks(range(len(labels)), [wrapped(label) for label in reversed(labels)])
         axes.set(ylim=(-0.6, len(labels) - 0.4), xlabel="share of the error's energy")
+        axes.set_xlim(right=max(axes.get_xlim()[1], 1.03))  # 1 has its number
         axes.tick_params(axis="y", length=0, labelsize=8)
         used = [patch(cause, **_paint(cause)) for cause in CAUSES if cause in set(frame["cause"])]
         used += [
@@ -65,10 +67,4 @@ def budget(frame: pd.DataFrame) -> Drawing:
 
 
 def _paint(cause: str) -> dict[str, Any]:
-    return {"facecolor": _light(CAUSES[cause]), "edgecolor": CAUSES[cause], "linewidth": 0.8}
-
-
-def _light(colour: str) -> str:
-    """A lighter colour, opaque: hatching on a transparent one cannot be seen."""
-    parts = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
-    return "#" + "".join(f"{round(255 - 0.4 * (255 - part)):02x}" for part in parts)
+    return {"facecolor": theme.wash(CAUSES[cause]), "edgecolor": CAUSES[cause], "linewidth": 0.8}

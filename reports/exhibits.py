@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +12,7 @@ import pandas as pd
 from reports import budget_plot, numbers, plots
 from reports.anchors import anchor
 from reports.cells import Line, Row, records
+from reports.inline import Inlined, inlined
 from reports.schema import CAUSES
 from reports.store import Results
 from reports.tables import Cell, Head, Table, causes, output_label
@@ -29,20 +28,17 @@ _BINS = ["bin_left_ulp", "bin_right_ulp", "count"]
 
 @dataclass(frozen=True)
 class Exhibit:
-    """An image as a data address, its width in CSS pixels, the words for it and the data table."""
+    """A drawing, the words for it, what stands below it, and the data table."""
 
-    image: str
-    width: int
+    drawing: Inlined
     alt: str
     caption: str
     table: Table
 
 
 def exhibit(document: bytes, alt: str, caption: str, table: Table) -> Exhibit:
-    found = re.match(rb'<svg[^>]*?width="([\d.]+)pt"', document)
-    points = float(found[1]) if found else 600.0
-    image = f"data:image/svg+xml;base64,{base64.b64encode(document).decode('ascii')}"
-    return Exhibit(image, round(points * 4 / 3), alt, caption, table)
+    """An SVG document as an exhibit."""
+    return Exhibit(inlined(document), alt, caption, table)
 
 
 def spread(found: Sequence[Line], frameworks: Mapping[str, str], titles: Mapping[str, str]) -> Exhibit | None:
@@ -285,7 +281,7 @@ def error_map(found: Sequence[Line], data: CaseData, frameworks: Mapping[str, st
     )
     caption = (
         "rms error of blocks of the output plane in ulp of Σ|terms|, over samples and channels. "
-        "Darker is worse."
+        "A stronger colour, farther from that of the page, is worse."
     )
     if len(have) > MOST_MAPS:
         caption += f" The first {MOST_MAPS} of {len(have)} results."

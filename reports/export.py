@@ -2,47 +2,47 @@
 
     figures/NAME.svg .pdf .csv     one figure and the rows that it shows
     tables/NAME.tex .md .csv       one table; the CSV has the exact figures
+    index.md                       what each of them shows: captions to copy.  Written last
 
 Names are made of case ids, so the same results give the same names, and the same bytes.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from reports import export_tables, figures, sections, tables
-from reports.anchors import anchor
-from reports.cells import LOST, Line, Row, absent, grid, in_order, lines, records, worst_first
-from reports.figures_base import document
+from reports import export_tables, invariance_page, sections, tables
+from reports.agreement import agreement
+from reports.cells import Line, Row, absent, grid, in_order, lines, records, worst_first
+from reports.export_figures import Exported, exported_figures
+from reports.export_tables import markdown_text
+from reports.figures_base import PAGE, document, settle
+from reports.invariance import rows_of, summaries
 from reports.numbers import figure
-from reports.result import Result
 from reports.store import Results, checked, write
 from reports.switches import summary_table, switches
 from reports.tables import Cell, Head, Table
 
 FIGURES = ("svg", "pdf", "png")
 TABLES = ("latex", "markdown")
-MOST_RESULTS = 7
-"""Distinct results in one figure of a case: more lines cannot be told apart."""
+INDEX = "index.md"
+
+_MANY = 24
+"""Fewer figures than these are drawn before another process is there."""
 
 _ENDS = {"latex": "tex", "markdown": "md"}
 
 Progress = Callable[[str], None]
 
-
-@dataclass(frozen=True)
-class Exported:
-    """A figure's name, the rows that it shows, and what draws them."""
-
-    name: str
-    data: pd.DataFrame
-    draw: Callable[[pd.DataFrame], Any]
+__all__ = ["Exported", "export", "exported_figures", "exported_tables"]
 
 
 def export(
@@ -51,11 +51,18 @@ def export(
     figures: Sequence[str] = ("svg", "pdf"),
     tables: Sequence[str] = TABLES,
     progress: Progress = lambda name: None,
+    width: float = PAGE,
+    jobs: int = 1,
+    invariance: pd.DataFrame | None = None,
 ) -> list[Path]:
     """Write every figure in these formats with its data, and every table in these; return the paths.
 
-    figures: of svg, pdf, png; tables: of latex, markdown; either may be empty.  The CSV files are written
-    always.  progress is called with the name of each figure.  Raises ValueError for another format, and what
+    figures: of svg, pdf, png; tables: of latex, markdown; either may be empty.  The CSV files and the index
+    are written always.  width: the most inches of a figure, 6.9 for a page and 3.3 for a column.  progress is
+    called with the name of each figure.  jobs: processes that draw; more than one only where the program can
+    be started anew, which a script without `if __name__ == "__main__"` cannot.  invariance: the
+    table of `reports.invariance`, where determinism was measured as well.  Every file is whole or not
+    there, and the index is there when all are.  Raises ValueError for another format or width, and what
     `reports.store.checked` raises for results that break the schema.
     """
     for given, known, what in ((figures, FIGURES, "figure"), (tables, TABLES, "table")):
@@ -64,124 +71,69 @@ def export(
                 raise ValueError(
                     f"a {what} is written as {', '.join(known)}; got {each!r}; name one of these"
                 )
+    if not 1.0 <= width <= 40.0:
+        raise ValueError(
+            f"a figure is 1 to 40 inches wide; got {width!r}; give 6.9 for a page, 3.3 for a column"
+        )
     results = checked(results)
     target = Path(folder)
-    written = []
     for name in ("figures", "tables"):
         (target / name).mkdir(parents=True, exist_ok=True)
-    for one in exported_figures(results):
+    (target / INDEX).unlink(missing_ok=True)  # no half-written folder may look complete
+    written, listed = [], ["# Figures", ""]
+    for one, documents in _drawn(list(exported_figures(results, invariance)), figures, width, jobs):
         home = target / "figures"
-        if figures:
-            drawing = one.draw(one.data).figure
-            written += [write(home / f"{one.name}.{form}", document(drawing, form)) for form in figures]
+        files = zip(figures, documents, strict=True)
+        written += [write(home / f"{one.name}.{form}", content) for form, content in files]
         written.append(write(home / f"{one.name}.csv", _csv(one.data)))
+        listed.append(_entry("figures", one.name, one.caption))
         progress(one.name)
-    for name, table in exported_tables(results):
+    listed += ["", "# Tables", ""]
+    for name, table in exported_tables(results, invariance):
         home = target / "tables"
         for form in tables:
             text = getattr(export_tables, form)(table)
             written.append(write(home / f"{name}.{_ENDS[form]}", text.encode()))
         written.append(write(home / f"{name}.csv", _csv(_exact(table))))
-    return written
+        listed.append(_entry("tables", name, f"{table.caption}. {table.note}"))
+    return [*written, write(target / INDEX, "\n".join([*listed, ""]).encode())]
 
 
-def exported_figures(results: Results) -> Iterator[Exported]:
-    """Every figure of these results: of all cells, of each switch, of each case."""
-    cells = grid(results)
-    ran = {row["mode"] for row in cells if row["verdict"] not in LOST}
-    scores = Result(results).to_frame()
-    scored = scores[~scores["verdict"].isin(LOST)]
-    if scored.empty:
+def _drawn(
+    every: Sequence[Exported], forms: Sequence[str], width: float, jobs: int
+) -> Iterator[tuple[Exported, list[bytes]]]:
+    """Each figure with its files, in order; drawn by several processes where there are many."""
+    draw = partial(_documents, forms=tuple(forms), width=width)
+    if jobs <= 1 or len(every) < _MANY or not forms:
+        yield from ((one, draw(one)) for one in every)
         return
-    yield Exported("heatmap", scores[scores["mode"].isin(ran)], figures.plot_heatmap)
-    found = lines(row for row in cells if row["verdict"] not in LOST)
-    distinct = _distinct(scored, found)
-    if distinct["error_scaled_ulp_rms"].notna().any():
-        yield Exported("errors", distinct, figures.plot_errors)
-    sums = distinct[
-        distinct["verdict"].isin(("exact", "rounding"))
-        & distinct["terms"].notna()
-        & ~distinct["family"].str.startswith("normalization")
-    ]
-    if sums["error_over_magnitude_max"].notna().any():
-        yield Exported("growth", sums, figures.plot_growth)
-    for switch in switches(results, cells):
-        part = scored[scored["mode"].isin((switch.before, switch.after))]
-        name = anchor("switch", f"{switch.before}--{switch.after}")
-        yield Exported(name, part, _drawing(switch.before, switch.after))
-    for case in in_order(results.cases):
-        yield from _of_case(
-            results, case["case"], [line for line in found if line.row["case"] == case["case"]]
-        )
+    # Started afresh: a copy of a process with threads may hang.
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_leave_interrupts)
+    try:
+        yield from zip(every, pool.map(draw, every, chunksize=4), strict=True)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _drawing(before: str, after: str) -> Callable[[pd.DataFrame], Any]:
-    return lambda data: figures.plot_switch(data, before, after)
+def _leave_interrupts() -> None:
+    """Ctrl-C is the business of the process that asked."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _distinct(scores: pd.DataFrame, found: Sequence[Line]) -> pd.DataFrame:
-    """A row for each distinct result: that of its first mode, with all its modes in a column `label`."""
-    keys = ["case", "mode", "output"]
-    first = pd.DataFrame(
-        [(line.row["case"], line.modes[0], line.row["output"], line.label) for line in found],
-        columns=[*keys, "label"],
-    )
-    return first.merge(scores, on=keys, how="left")
+def _documents(one: Exported, forms: Sequence[str], width: float) -> list[bytes]:
+    if not forms:
+        return []
+    drawing = one.draw(width)
+    settle(drawing)
+    return [document(drawing, form) for form in forms]
 
 
-def _of_case(results: Results, case: str, found: Sequence[Line]) -> Iterator[Exported]:
-    name = anchor("", case).lstrip("-")
-    histogram = _select(results.histograms, case, found)
-    expected = _select(results.expected, case, found)
-    if len(histogram) and histogram["count"].sum() > 0:
-        if len(expected):
-            edges = ["label", "bin_left_ulp", "bin_right_ulp"]
-            histogram = histogram.merge(expected[[*edges, "expected"]], on=edges, how="outer")
-            histogram = histogram.fillna({"count": 0}).sort_values(edges, kind="stable")
-        yield Exported(f"{name}-histogram", histogram, figures.plot_histogram)
-    budgets = _select(results.budgets, case, found)
-    if budgets["share"].notna().any():
-        yield Exported(f"{name}-budget", budgets, figures.plot_budget)
-    profiles = _select(results.profiles, case, found)
-    for axis in ("channel", "condition"):
-        part = profiles[profiles["axis"] == axis] if len(profiles) else profiles
-        if len(part):
-            yield Exported(f"{name}-{axis}", part, _profile(axis))
-    maps = _select(results.maps, case, found)
-    for number, (_, part) in enumerate(maps.groupby("label", sort=False), 1):
-        if part["error_scaled_ulp_rms"].notna().any():
-            yield Exported(f"{name}-map-{number}", part, figures.plot_map)
+def _entry(home: str, name: str, caption: str) -> str:
+    return f"- [{markdown_text(name)}]({home}/{name}.csv): {markdown_text(caption)}"
 
 
-def _profile(axis: str) -> Callable[[pd.DataFrame], Any]:
-    return lambda data: figures.plot_profile(data, axis=axis)
-
-
-def _select(frame: pd.DataFrame, case: str, found: Sequence[Line]) -> pd.DataFrame:
-    """The rows of the first distinct results of a case, each by the first of its modes that has any."""
-    if frame.empty:
-        return frame.assign(label="")
-    of_case = frame[frame["case"] == case]
-    parts = []
-    for line in found:
-        rows = of_case[of_case["output"] == line.row["output"]]
-        have = set(rows["mode"])
-        mode = next((mode for mode in line.modes if mode in have), None)
-        if mode is not None:
-            parts.append(rows[rows["mode"] == mode].assign(label=_name(line)))
-    return pd.concat(parts[:MOST_RESULTS], ignore_index=True) if parts else of_case.iloc[:0].assign(label="")
-
-
-def _name(line: Line) -> str:
-    """The first mode of each framework and how many more gave the bits."""
-    firsts = {mode.partition(".")[0]: mode for mode in reversed(line.modes)}
-    more = len(line.modes) - len(firsts)
-    words = " = ".join(sorted(firsts.values(), reverse=True)) + (f" (+{more})" if more else "")
-    return tables.output_label(line) + words
-
-
-def exported_tables(results: Results) -> list[tuple[str, Table]]:
-    """Every table by its name: results worst first, causes, switches, bits, cases, modes."""
+def exported_tables(results: Results, invariance: pd.DataFrame | None = None) -> list[tuple[str, Table]]:
+    """Every table by its name: results worst first, causes, switches, bits, cases, modes, determinism."""
     cells = grid(results)
     gone = {mode for group in absent(results, cells) for mode in group.modes}
     found = worst_first(lines(row for row in cells if row["mode"] not in gone))
@@ -189,13 +141,28 @@ def exported_tables(results: Results) -> list[tuple[str, Table]]:
     causes = [(line, _causes(results, line)) for line in found if line.scored]
     every = [
         ("results", tables.findings(found, titles)),
-        ("causes", tables.causes([(line, rows) for line, rows in causes if rows])),
+        ("causes", _with_case(causes)),
         ("switches", summary_table(switches(results, cells))),
-        ("bits", sections.agreement(found, titles)),
+        ("bits", agreement(found, titles)),
         ("cases", _case_table(results)),
         ("modes", sections.mode_table(results)),
     ]
+    if invariance is not None:
+        rows = rows_of(invariance)
+        every += [
+            ("invariance", invariance_page.summary_table(summaries(rows))),
+            ("settings", invariance_page.varying_table(rows)),
+        ]
     return [(name, table) for name, table in every if table.rows]
+
+
+def _with_case(found: Sequence[tuple[Line, Sequence[Row]]]) -> Table:
+    """The budgets of several cases, a row a cause, with a column that names the case."""
+    have = [(line, rows) for line, rows in found if rows]
+    table = tables.causes(have)
+    cases = [line.row["case"] for line, rows in have for _ in rows]
+    rows = tuple((Cell(case), *row) for case, row in zip(cases, table.rows, strict=True))
+    return Table(table.caption, (Head("case"), *table.heads), rows, table.note)
 
 
 def _causes(results: Results, line: Line) -> list[Row]:

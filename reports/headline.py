@@ -151,8 +151,28 @@ def _judged(scored: Sequence[Row]) -> Number:
 
 
 def _lost(rows: Sequence[Row]) -> Number:
+    """Failures among the cells that ran; what could not run is no failure, and is told beside them."""
     errors = sum(row["verdict"] == "error" for row in rows)
-    not_run = sum(row["verdict"] == "not run" for row in rows)
-    label = "cells failed or not run"
-    detail = f"{errors:,} failed with an error, {not_run:,} not run"
-    return Number(f"{errors + not_run:,}/{len(rows):,}", label, detail)
+    gone = [row for row in rows if row["verdict"] == "not run"]
+    ran = len(rows) - len(gone)
+    if rows and not ran:
+        reasons = len({row["reason"] for row in gone})
+        return Number(
+            f"{len(gone):,}/{len(rows):,}", "cells not run", f"for {numbers.times(reasons, 'reason')}"
+        )
+    detail = f"{ran:,} of {numbers.times(len(rows), 'cell')} ran"
+    if gone:
+        away = {row["mode"] for row in gone} - {row["mode"] for row in rows if row["verdict"] != "not run"}
+        single = sum(row["mode"] not in away for row in gone)
+        parts = [f"{numbers.times(len(away), 'mode')} did not run here"] if away else []
+        parts += (
+            [
+                f"{numbers.times(single, 'cell')} of other modes did not"
+                if away
+                else f"{numbers.times(single, 'cell')} did not"
+            ]
+            if single
+            else []
+        )
+        detail += f"; {_join(parts)}, for the reasons below"
+    return Number(f"{errors:,}/{ran:,}", "cells that ran failed", detail)

@@ -10,20 +10,23 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from markupsafe import escape as escape_markup
 from rich.console import Console
 from rich.text import Text
 
-from reports import numbers
+from reports import assets, numbers
 from reports.cells import Row
+from reports.inline import Sheet
 from reports.invariance import Summary, apart, grouping, remedy, rows_of, sentence, summaries, worst_first
 from reports.tables import Cell, Head, Table
+from reports.theme import PLOT
 
 _TEMPLATES = Path(__file__).parent / "templates"
 TITLE = "Determinism and invariance"
 _CELL, _LINE, _LEFT, _TOP = 118, 30, 260, 34
 _EM = 13
 WIDTH = 100
-_INK = "#24292f"  # a plot stands on light paper, also where the page is dark
+_INK, _FRAME, _BAR = (f"var(--{name}, {PLOT[name][0]})" for name in ("pen", "axis", "red"))
 
 
 def section(frame: pd.DataFrame) -> Markup:
@@ -45,28 +48,47 @@ def section(frame: pd.DataFrame) -> Markup:
 
 
 def page(frame: pd.DataFrame) -> str:
-    """The section as a page of its own: self-contained, no script, nothing from the network."""
+    """The section as a page of its own: self-contained, nothing from the network."""
     context = {
         "title": TITLE,
         "over": "Precision",
         "fine": not worst_first(rows_of(frame)),
         "sentence": sentence(rows_of(frame)),
-        "style": Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8").strip()),
+        "style": assets.style(),
+        "script": assets.script(),
+        "script_hash": assets.script_hash(),
         "body": section(frame),
     }
     return environment().get_template("small.html.j2").render(context)
 
 
 def environment() -> Environment:
-    """The templates, with everything escaped that is not markup of our own."""
-    return Environment(
+    """The templates, with everything escaped that is not markup of our own; for one page.
+
+    `sheet` takes the drawings of the page; the filter `exact` is for text to be copied.
+    """
+    found = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
-        finalize=lambda value: numbers.visible(value) if type(value) is str else value,
+        finalize=lambda value: numbers.isolated(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    found.globals["sheet"] = Sheet()
+    found.filters["exact"] = exact
+    return found
+
+
+def sheet(found: Environment) -> Sheet:
+    """What the environment's templates keep of the drawings of their page."""
+    kept = found.globals["sheet"]
+    return kept if isinstance(kept, Sheet) else Sheet()
+
+
+def exact(text: str) -> Markup:
+    """Text to be copied: escaped, and nothing set beside its letters."""
+    return escape_markup(numbers.visible(text))
 
 
 def grid_svg(found: list[Summary]) -> str:
@@ -99,11 +121,11 @@ def _fitting(name: str, room: float) -> str:
         _EM if unicodedata.east_asian_width(each) in "WF" or each.isupper() else 0.6 * _EM for each in shown
     ]
     if sum(wide) <= room:
-        return shown
+        return numbers.turned_apart(shown)
     half = (room - _EM) / 2
     head = sum(total <= half for total in accumulate(wide))
     tail = sum(total <= half for total in accumulate(reversed(wide)))
-    return f"{shown[:head]}…{shown[len(shown) - tail :]}"
+    return numbers.turned_apart(f"{shown[:head]}…{shown[len(shown) - tail :]}")
 
 
 def _bar(x: int, y: int, each: Summary | None) -> list[str]:
@@ -113,8 +135,8 @@ def _bar(x: int, y: int, each: Summary | None) -> list[str]:
         return [f'<text x="{x}" y="{y + 17}" fill="{_INK}">{sign}</text>']
     long = round(room * each.varying / each.asked, 1)
     return [
-        f'<rect x="{x}" y="{y + 5}" width="{room}" height="16" fill="none" stroke="#8c8a84"/>',
-        f'<rect x="{x}" y="{y + 5}" width="{long}" height="16" fill="#a3201d"/>',
+        f'<rect x="{x}" y="{y + 5}" width="{room}" height="16" fill="none" stroke="{_FRAME}"/>',
+        f'<rect x="{x}" y="{y + 5}" width="{long}" height="16" fill="{_BAR}"/>',
         f'<text x="{x + room + 5}" y="{y + 18}" fill="{_INK}">{each.varying}/{each.asked}</text>',
     ]
 
@@ -123,7 +145,7 @@ def _words(found: list[Summary]) -> str:
     """The figure for who cannot see it."""
     told = [f"{e.mode}, {e.factor}: {e.varying} of {e.asked} cases vary" for e in found if e.varying]
     head = "Share of cases whose bits depend on a factor, by mode"
-    return numbers.visible(f"{head}. {'; '.join(told) or 'None varies'}.")
+    return numbers.isolated(f"{head}. {'; '.join(told) or 'None varies'}.")
 
 
 def summary_table(found: list[Summary]) -> Table:

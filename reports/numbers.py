@@ -10,6 +10,9 @@ from typing import Any
 
 NOT_MEASURED = "not measured"
 INFINITE = "∞"
+_FROM_RIGHT = ("R", "AL", "AN")
+_JOINTS = "=,;:→·|\n"
+_APART, _END = "\u2068", "\u2069"
 
 SIGNS: Mapping[str, str] = {
     "exact": "=",
@@ -31,11 +34,9 @@ def figure(value: float | None, digits: int = 3) -> str:
         return INFINITE if value > 0 else "-" + INFINITE
     if value == 0:
         return "0"
-    rounded = float(f"{value:.{digits - 1}e}")
-    exponent = math.floor(math.log10(abs(rounded)))
-    if -4 < exponent < 4:
-        return f"{rounded:.{max(0, digits - 1 - exponent)}f}"
-    mantissa, power = f"{rounded:.{digits - 1}e}".split("e")
+    mantissa, power = f"{value:.{digits - 1}e}".split("e")  # as a number it could be more than the largest
+    if -4 < int(power) < 4:
+        return f"{float(f'{mantissa}e{power}'):.{max(0, digits - 1 - int(power))}f}"
     return f"{mantissa}e{int(power)}"
 
 
@@ -102,12 +103,43 @@ def _shape(value: Any) -> str:
 
 
 def visible(text: str) -> str:
-    """Text in which letters that hide or turn others around (control, format) are written out."""
+    """Text in which letters that hide or turn others around (control, format, half pairs) are written out."""
+    if text.isprintable():  # no such letter is
+        return text
     return "".join(f"\\u{ord(letter):04x}" if _hidden(letter) else letter for letter in text)
 
 
 def _hidden(letter: str) -> bool:
-    return letter not in "\n\t" and unicodedata.category(letter) in ("Cc", "Cf")
+    return letter not in "\n\t" and unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def isolated(text: str) -> str:
+    """Text as a page shows it: what hides is written out, what is written from the right is set apart."""
+    return turned_apart(visible(text))
+
+
+def turned_apart(text: str) -> str:
+    """Text in which every stretch that is written from right to left turns nothing around but itself.
+
+    A stretch reaches from its first such letter to its last, over signs and digits between them, but not over
+    what joins names to a list: names stand in the list's order.  Marks of isolation around it (Unicode
+    Standard Annex 9, section 2.4) keep its neighbours in their places.
+    """
+    if text.isascii():
+        return text
+    found: list[str] = []
+    start, end = -1, -1
+    for place, letter in enumerate(text):
+        way = unicodedata.bidirectional(letter)
+        if way in _FROM_RIGHT:
+            found += [] if start >= 0 else [text[end + 1 : place]]
+            start, end = (place if start < 0 else start), place
+        elif (way == "L" or letter in _JOINTS) and start >= 0:
+            found.append(f"{_APART}{text[start : end + 1]}{_END}")
+            start = -1
+    if start >= 0:
+        found.append(f"{_APART}{text[start : end + 1]}{_END}")
+    return "".join([*found, text[end + 1 :]])
 
 
 def plain(value: Any) -> str:

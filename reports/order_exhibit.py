@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from reports import numbers
 from reports.cells import Line
 from reports.exhibits import CaseData, names_of
+from reports.inline import Inlined, inlined
 from reports.tree_drawing import tree_svg
 
 MOST_DRAWINGS = 8
@@ -20,9 +20,9 @@ _MOST_BYTES = 24_000
 
 @dataclass(frozen=True)
 class OrderDrawing:
-    """A tree as an image, with the words for it."""
+    """A tree drawn, with the words for it."""
 
-    image: str
+    drawing: Inlined
     alt: str
 
 
@@ -63,9 +63,9 @@ def orders(found: Sequence[Line], data: CaseData, frameworks: Mapping[str, str])
 def _drawing(text: str, alt: str) -> list[OrderDrawing]:
     """The drawing of a tree's JSON; none for data that is no tree, or a drawing too large for a page."""
     try:
-        document = tree_svg(json.loads(text)).encode()
+        document = tree_svg(json.loads(text))
     except ValueError:
         return []
     if len(document) > _MOST_BYTES:
         return []
-    return [OrderDrawing(f"data:image/svg+xml;base64,{base64.b64encode(document).decode('ascii')}", alt)]
+    return [OrderDrawing(inlined(document), alt)]

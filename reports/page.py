@@ -9,12 +9,14 @@ from typing import Any
 import pandas as pd
 
 from reports import (
+    agreement,
     assets,
     exhibits,
     gpu,
     heat,
     invariance_page,
     numbers,
+    place,
     profile_exhibits,
     sections,
     studies,
@@ -24,7 +26,7 @@ from reports import (
 )
 from reports.cells import absent, grid, in_order, lines, worst_first
 from reports.headline import headline
-from reports.invariance_page import environment
+from reports.invariance_page import environment, sheet
 from reports.store import Results, checked, write
 from reports.summary import markdown, provenance
 
@@ -56,9 +58,10 @@ def refuse(message: str, folder: str | os.PathLike[str]) -> Path | None:
     if target.exists() or not target.parent.is_dir():
         return None
     words = {"title": "No report", "over": "Precision report", "fine": False, "body": ""}
+    look = {"style": assets.style(), "script": assets.script(), "script_hash": assets.script_hash()}
     text = environment().get_template("small.html.j2")
     sentence = f"These results give no report: {message}"
-    return write(target, text.render(**words, sentence=sentence, style=assets.style()).encode())
+    return write(target, text.render(**words, **look, sentence=sentence).encode())
 
 
 def html(results: Results, invariance: pd.DataFrame | None = None) -> str:
@@ -66,7 +69,8 @@ def html(results: Results, invariance: pd.DataFrame | None = None) -> str:
 
     invariance: the table of `reports.invariance`; `SchemaError` for one that breaks its columns.
     """
-    return environment().get_template("page.html.j2").render(_context(results, invariance))
+    found = environment()
+    return sheet(found).finished(found.get_template("page.html.j2").render(_context(results, invariance)))
 
 
 def _context(results: Results, invariance: pd.DataFrame | None) -> dict[str, Any]:
@@ -95,12 +99,15 @@ def _context(results: Results, invariance: pd.DataFrame | None) -> dict[str, Any
         "findings": tables.findings(worst_first(found), titles, sections.drawn(cells)),
         "gpu": gpu.gpu(results, present),
         "invariance": "" if invariance is None else invariance_page.section(invariance),
-        "agreement": sections.agreement(found, titles),
+        "agreement": agreement.agreement(found, titles),
+        "strips": agreement.strips(found, agreement.in_modes(present), titles),
+        "field": place.Field(tuple(place.points(found, cases))).shared(),
         "cases": sections.case_sections(results, gone),
         "undrawn": max(0, len(cases) - sections.MOST_DRAWN),
         "modes": sections.mode_table(results),
         "signs": numbers.SIGNS,
         "style": assets.style(),
+        "ramps": assets.ramps(),
         "script": assets.script(),
         "script_hash": assets.script_hash(),
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,6 @@ from reports import numbers
 try:
     import matplotlib as mpl
     import seaborn as sns
-    from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LogNorm, to_rgba
     from matplotlib.figure import Figure
@@ -42,8 +41,8 @@ COLOURS = {"torch": "#c2500a", "tensorflow": "#0b66a8", "both": "#5b4a9c"}
 MARKERS = {"torch": "o", "tensorflow": "s", "both": "D"}
 OTHER = "#5c5c5c"
 INK, FAINT, PAPER = "#24292f", "#d8d6d0", "#fbfaf8"
-_LARGEST_LOG2 = 16.0
 LEAST = 2.0**-6
+_CROWDED = 11
 _FONTS = "'DejaVu Sans', Verdana, 'Segoe UI', Helvetica, Arial, sans-serif"
 
 _PARAMETERS: Any = {
@@ -86,8 +85,12 @@ def svg(figure: Figure) -> bytes:
     text = re.sub(r"<(?:path|use|rect|image|g|text)\b[^>]*>", _brief_tag, text)
     text = text.replace("</style>", f"text{{font-family:{_FONTS}}}</style>", 1)
     used = set(re.findall(r"#([\w.-]+)", text))
-    text = re.sub(r' id="([\w.-]+)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r"<[^>]*>", lambda tag: _used_ids(tag[0], used), text)  # a name may hold id="…" as well
     return re.sub(r"\n\s*", "\n", text).encode("utf-8")
+
+
+def _used_ids(tag: str, used: Set[str]) -> str:
+    return re.sub(r' id="([\w.-]+)"', lambda found: found[0] if found[1] in used else "", tag)
 
 
 def _brief_tag(tag: re.Match[str]) -> str:
@@ -113,61 +116,6 @@ def patch(label: str, **paint: Any) -> Patch:
 def line(label: str, **look: Any) -> Line2D:
     """An entry of a legend."""
     return Line2D([], [], label=label, **look)
-
-
-def heat_map(frame: pd.DataFrame) -> Figure:
-    """log2 of the median ulp error for cases (down) and modes (across), with the verdict's sign.
-
-    Columns: `case`, `mode`, `framework`, `verdict`, `error_ulp_median` (ulp, may be missing); both
-    axes are in order of appearance.
-    """
-    cases, modes = list(dict.fromkeys(frame["case"])), list(dict.fromkeys(frame["mode"]))
-    at = {(row["case"], row["mode"]): row for row in frame.to_dict(orient="records")}
-    values = np.full((len(cases), len(modes)), np.nan)
-    words = np.full(values.shape, "", dtype=object)
-    for (case, mode), row in at.items():
-        where = cases.index(case), modes.index(mode)
-        ulp = _real(row["error_ulp_median"])
-        sign = numbers.SIGNS.get(row["verdict"], "?")
-        values[where] = np.nan if ulp is None else np.log2(np.clip(ulp, 0.25, 2.0**200))
-        words[where] = sign if ulp is None else f"{numbers.short(ulp)}\u2009{sign}"
-    with private():
-        longest = max((len(shortened(mode, 34)) for mode in modes), default=1)
-        height = 0.3 * len(cases) + 0.058 * longest + 0.75
-        figure = canvas(3.7 + 0.44 * len(modes), height)
-        axes = figure.add_subplot()
-        axes.set_facecolor("#e9e7e2")
-        sns.heatmap(
-            values, ax=axes, mask=np.isnan(values), cmap="rocket_r", vmin=-1, vmax=_LARGEST_LOG2,
-            linewidths=0.8, linecolor=PAPER,
-            cbar_kws={"label": "median error, ulp", "fraction": 0.02, "pad": 0.012, "extend": "both"},
-        )  # fmt: skip
-        colours = axes.collections[0].to_rgba(values.ravel()).reshape(*values.shape, 4)
-        for (y, x), word in np.ndenumerate(words):
-            ink = INK if np.isnan(values[y, x]) else _readable(colours[y, x])
-            axes.text(x + 0.5, y + 0.5, word, ha="center", va="center", fontsize=7.5, color=ink)
-        _powers(figure.axes[-1])
-        axes.xaxis.tick_top()
-        axes.set_yticks(np.arange(len(cases)) + 0.5, [shortened(case, 34) for case in cases], rotation=0)
-        axes.set_xticks(np.arange(len(modes)) + 0.5, [shortened(mode, 34) for mode in modes], rotation=55)
-        for label, mode in zip(axes.get_xticklabels(), modes, strict=True):
-            framework = next(row["framework"] for row in at.values() if row["mode"] == mode)
-            label.set(color=COLOURS.get(framework, OTHER), ha="left", rotation_mode="anchor")
-        axes.tick_params(length=0, pad=3)
-    return figure
-
-
-def _readable(colour: Any) -> str:
-    """Black or white, whichever has the better contrast (WCAG) on that colour."""
-    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3])
-    return "#000000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "#ffffff"
-
-
-def _powers(axes: Axes) -> None:
-    """Label a colour bar of log2 values with the values themselves."""
-    ticks = range(-1, int(_LARGEST_LOG2), 2)
-    axes.set_yticks(ticks, [power(tick) for tick in ticks])
-    axes.tick_params(labelsize=7.5, length=2)
 
 
 def spread(frame: pd.DataFrame) -> Figure:
@@ -312,7 +260,8 @@ def _ticks(limit: float) -> list[float]:
     doublings = int(np.floor(np.log2(limit)))
     step = max(1, -(-(doublings + 1) // 6))
     powers = [2.0**exponent for exponent in range(0 if step == 1 else step - 1, doublings + 1, step)]
-    return [*(-value for value in reversed(powers)), -0.5, 0.0, 0.5, *powers]
+    half = [0.5] if doublings < _CROWDED else []  # else its words would lie upon those of 0
+    return [*(-value for value in reversed([*half, *powers])), 0.0, *half, *powers]
 
 
 def _tick(value: float) -> str:
@@ -321,7 +270,9 @@ def _tick(value: float) -> str:
 
 
 def error_map(frame: pd.DataFrame) -> Figure:
-    """rms error (ulp, log2 colours) over the output plane, one panel a result, one scale for all.
+    """rms error (ulp, log2 greys, black the worst) over the output plane, one panel a result, one scale.
+
+    The page turns the greys into its own colours, which differ in light and in dark (`theme.ramps`).
 
     Columns: `label`, `row`, `column` (blocks of the plane), `error_scaled_ulp_rms`.
     """
@@ -341,7 +292,7 @@ def error_map(frame: pd.DataFrame) -> Figure:
             plane[part["row"].to_numpy(dtype=int), part["column"].to_numpy(dtype=int)] = np.clip(
                 part["error_scaled_ulp_rms"].to_numpy(dtype=float, na_value=np.nan), LEAST, 2.0**120
             )
-            picture = axes.imshow(plane, norm=LogNorm(low, high), cmap="rocket_r", interpolation="none")
+            picture = axes.imshow(plane, norm=LogNorm(low, high), cmap="gray_r", interpolation="none")
             axes.set_title(wrapped(label), fontsize=7.5)
             axes.set(xticks=[], yticks=[])
         bar = figure.colorbar(picture, ax=list(panels), fraction=0.03, pad=0.015)
@@ -352,10 +303,6 @@ def error_map(frame: pd.DataFrame) -> Figure:
         bar.set_label("rms error, ulp of Σ|terms|", fontsize=8)
         bar.ax.tick_params(labelsize=7.5)
     return figure
-
-
-def _real(value: Any) -> float | None:
-    return None if value is None or value is pd.NA or np.isnan(value) else float(value)
 
 
 def shortened(text: str, limit: int) -> str:

@@ -157,6 +157,6 @@ def growth(
     return exhibit(plots.svg(profile_plot.growth(shown)), alt, caption, table)
 
 
-def gamma(terms: int) -> float:
+def gamma(terms: float) -> float:
     """γₙ = n u / (1 - n u), u = 2^-24 (Higham 2002, section 3.1); infinite from n u = 1 on."""
     return terms * U / (1 - terms * U) if terms * U < 1 else math.inf

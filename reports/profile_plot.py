@@ -18,7 +18,7 @@ _LOOKS = (
     ((0, (5, 1, 1, 1, 1, 1)), "v"),
     ((0, (1, 3)), "x"),
 )
-_SHADES = ("#c2500a", "#0b66a8", "#1a6b35", "#84207c", "#5c5c5c", "#a08000")
+_SHADES = ("#c2500a", "#0b66a8", "#1a6b35", "#84207c", "#5c5c5c", "#8f7200")
 TRUNCATION = np.log(2.0) / 2.0
 """Mean loss in u for each of n terms of one sign, added one by one and each sum cut: half an ulp of a partial
 sum that grows evenly, whose ulp is u times ln 4 of it on average; so n u ln(2) / 2 of the sum."""
@@ -53,6 +53,8 @@ def profiles(frame: pd.DataFrame) -> Drawing:
             axes.set_yticks(ticks, [plots.power(tick) for tick in ticks])
             axes.axhline(-1, color=INK, linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
             axes.set_ylim(ticks[0] - 0.5, ticks[-1] + 0.5)
+            if name == "channel":
+                axes.xaxis.get_major_locator().set_params(integer=True)
             if name == "condition":
                 octaves = axes.get_xlim()
                 places = _ticks(np.array([max(octaves[0], 0.0), octaves[1]]), 6, least=0)

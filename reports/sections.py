@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from reports import exhibits, numbers, order_exhibit, profile_exhibits, tables
 from reports.anchors import anchor, command
-from reports.cells import LOST, Line, Row, grid, in_order, lines, severity
+from reports.cells import CONCERN, LOST, Line, Row, grid, in_order, lines, severity
 from reports.exhibits import CaseData, Exhibit
 from reports.order_exhibit import KnownOrder
+from reports.place import Field, points, reason
 from reports.store import Results
 from reports.tables import Cell, Head, Table
 
@@ -57,11 +58,14 @@ class CaseSection:
     facts: tuple[Fact, ...]
     judged: Table
     differences: tuple[Difference, ...]
+    nothing: str
     budget: Exhibit | None
     further: Table
     histogram: Exhibit | None
     map: Exhibit | None
     profile: Exhibit | None
+    place: Exhibit | None
+    unplaced: str
     orders: tuple[KnownOrder, ...]
     worst: Worst | None
     elements: Table
@@ -87,9 +91,11 @@ def case_sections(results: Results, away: Sequence[str]) -> list[CaseSection]:
         if row["case"] in chosen:
             rows[row["case"]].append(row)
     frames = exhibits.by_case(results)
+    cases = in_order(results.cases)
+    field = Field(tuple(points(lines(every), cases)))
     return [
-        _case(results, case, rows[case["case"]], frameworks, away, CaseData(frames, case["case"]))
-        for case in in_order(results.cases)
+        _case(results, case, rows[case["case"]], frameworks, away, CaseData(frames, case["case"]), field)
+        for case in cases
         if case["case"] in chosen
     ]
 
@@ -101,6 +107,7 @@ def _case(
     frameworks: Mapping[str, str],
     away: Sequence[str],
     data: CaseData,
+    field: Field,
 ) -> CaseSection:
     found = lines(rows)
     shown = [line for line in found if line.verdict != "not run"]
@@ -115,12 +122,15 @@ def _case(
         summary=_summary(scored),
         facts=_facts(case),
         judged=tables.judged(shown),
-        differences=_differences(scored, data, rows),
+        differences=(differences := _differences(scored, data, rows)),
+        nothing="" if differences else _nothing(scored),
         budget=exhibits.budget(scored, data, frameworks),
         further=tables.further(shown),
         histogram=exhibits.histogram(scored, data, frameworks),
         map=exhibits.error_map(scored, data, frameworks),
         profile=profile_exhibits.profile(scored, data, frameworks),
+        place=(placed := field.exhibit(case, frameworks)),
+        unplaced="" if placed or not scored else _unplaced(case),
         orders=order_exhibit.orders(scored, data, frameworks),
         worst=_worst(worst, data),
         elements=tables.worst_elements(scored),
@@ -129,11 +139,21 @@ def _case(
     )
 
 
+def _unplaced(case: Row) -> str:
+    """Why a case stands in no picture of terms and conditions."""
+    why = reason(case) or "none of its results is exact or rounding with a finite error"
+    return f"Not placed against K: {why}. Nor against the condition: the results hold none for it."
+
+
 def _summary(scored: Sequence[Line]) -> str:
     """The range of median errors and how many distinct results there are."""
     modes = sum(len(line.modes) for line in scored)
     typical = [line.row["error_ulp_median"] for line in scored if line.row["error_ulp_median"] is not None]
-    text = f"{numbers.times(len(scored), 'distinct result')} from {numbers.times(modes, 'score')}"
+    distinct = {  # lines may differ in evidence alone
+        (line.row["output"], number if line.row["bits_group"] is None else f"bits {line.row['bits_group']}")
+        for number, line in enumerate(scored)
+    }
+    text = f"{numbers.times(len(distinct), 'distinct result')} from {numbers.times(modes, 'score')}"
     if not typical:
         return text if scored else "No mode was scored."
     low, high = numbers.figure(min(typical)), numbers.figure(max(typical))
@@ -151,7 +171,7 @@ def _facts(case: Row) -> tuple[Fact, ...]:
         ("parameters", numbers.listing(case["params"]) or "none"),
         ("shapes", numbers.listing(case["shapes"], shapes=True)),
         ("data", case["data"]),
-        ("terms of one sum (K)", _terms(case["terms"])),
+        ("terms of one sum (K)", _terms(case)),
         ("elements", numbers.count(case["elements"])),
         ("condition Σ|terms| / |truth|", f"median {condition[0]}, largest {condition[1]}"),
         ("elements of the truth certified by", certified),
@@ -160,10 +180,13 @@ def _facts(case: Row) -> tuple[Fact, ...]:
     )
 
 
-def _terms(terms: int | None) -> str:
-    """K with the worst and the likely error of such a sum."""
+def _terms(case: Row) -> str:
+    """K with the worst and the likely error of such a sum; a normalization is none, but several in turn."""
+    terms = case["terms"]
     if not terms:
         return numbers.count(terms)
+    if reason(case):
+        return f"{terms:,} in a sum of its statistics"
     bound = numbers.figure(profile_exhibits.gamma(terms) / profile_exhibits.U)
     root = numbers.figure(terms**0.5)
     return f"{terms:,}: error in 2⁻²⁴ Σ|terms| at most γ = {bound} for any order, √K = {root} is likely"
@@ -194,7 +217,7 @@ def _differences(found: Sequence[Line], data: CaseData, rows: Sequence[Row]) -> 
         groups: dict[tuple[Fact, ...], list[str]] = {}
         for mode in line.modes:
             for row in data.causes(line, mode):
-                if row["parameter"] is not None:
+                if row["parameter"] is not None or row["fix"]:
                     facts = (*_difference(row), *_example(examples.get((mode, line.row["output"]))))
                     groups.setdefault(facts, []).append(mode)
         for facts, modes in groups.items():
@@ -202,10 +225,22 @@ def _differences(found: Sequence[Line], data: CaseData, rows: Sequence[Row]) -> 
     return tuple(listed)
 
 
+def _nothing(scored: Sequence[Line]) -> str:
+    """What is said where no difference was found."""
+    if not scored:
+        return ""
+    odd = [line for line in scored if line.verdict in CONCERN]
+    if odd:
+        return f"No mend is known: no cause was found in {'; '.join(line.label for line in odd)}."
+    return "Nothing to mend, and no counterexample: every result is of the declared function, up to rounding."
+
+
 def _difference(row: Row) -> tuple[Fact, ...]:
-    declared, found = (_brief(row[name] or "null") for name in ("declared", "found"))
-    what = f"{row['parameter']}: {found} was found, {declared} is declared"
-    facts = [("what differs", what), ("evidence", f"{row['cause']}, {row['evidence']}")]
+    facts = []
+    if row["parameter"] is not None:
+        declared, found = (_brief(row[name] or "null") for name in ("declared", "found"))
+        facts.append(("what differs", f"{row['parameter']}: {found} was found, {declared} is declared"))
+    facts += [("evidence", f"{row['cause']}, {row['evidence']}")]
     facts += [("detail", row["detail"])] if row["detail"] else []
     return (*facts, ("mend", row["fix"])) if row["fix"] else tuple(facts)
 
@@ -271,33 +306,6 @@ def _missed(found: Sequence[Line], away: Sequence[str]) -> tuple[Missed, ...]:
         if line.verdict == "not run" and names:
             missed.append(Missed(names, line.row["reason"]))
     return tuple(missed)
-
-
-def agreement(found: Sequence[Line], titles: Mapping[str, str]) -> Table:
-    """Which modes gave identical bits, a row for each case and output."""
-    groups: dict[tuple[str, str], list[Line]] = {}
-    for line in found:
-        if line.scored and line.row["bits_group"] is not None:
-            groups.setdefault((line.row["case"], line.row["output"]), []).append(line)
-    rows = tuple(
-        (
-            Cell(tables.output_label(part[0]) + titles[case], link=anchor("case", case)),
-            Cell(f"{len(part)} of {sum(len(line.modes) for line in part)}", str(len(part)), "num"),
-            Cell(_groups(part), style="reason wide"),
-        )
-        for (case, _), part in groups.items()
-    )
-    heads = (Head("case"), Head("distinct results of modes", True), Head("groups of identical bits"))
-    return Table("Who agrees to the bit", heads, rows)
-
-
-def _groups(part: Sequence[Line]) -> str:
-    ordered = sorted(part, key=lambda line: -len(line.modes))
-    shared = [" = ".join(line.modes) for line in ordered if len(line.modes) > 1]
-    alone = [line.modes[0] for line in ordered if len(line.modes) == 1]
-    if alone:
-        shared.append(f"alone: {', '.join(alone)}")
-    return "; ".join(shared)
 
 
 def mode_table(results: Results) -> Table:

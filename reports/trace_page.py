@@ -16,7 +16,7 @@ from markupsafe import Markup
 from reports import assets, numbers, plots, trace_plot
 from reports.cells import Row, records
 from reports.exhibits import Exhibit, exhibit
-from reports.invariance_page import environment
+from reports.invariance_page import environment, sheet
 from reports.schema import SchemaError
 from reports.tables import Cell, Head, Table
 
@@ -81,7 +81,8 @@ class TracePage:
 def page(found: TracePage) -> str:
     """The trace as one file that needs nothing else; text in it is escaped.  Same tables, same bytes."""
     rows = records(found.layers)
-    body = environment().get_template("trace.html.j2").render(
+    drawn = environment()
+    body = drawn.get_template("trace.html.j2").render(
         a=found.a,
         b=found.b,
         exhibits=[picture for side in SIDES if (picture := _descent(rows, side)) is not None],
@@ -90,7 +91,7 @@ def page(found: TracePage) -> str:
         decisions=_decisions(records(found.decisions)),
         notes=[*found.notes, *_alone(found.unmatched)],
     )  # fmt: skip
-    return environment().get_template("small.html.j2").render(
+    text = environment().get_template("small.html.j2").render(
         title="Trace",
         over=f"Trace: {found.b} beside {found.a}",
         fine=found.fine,
@@ -100,6 +101,7 @@ def page(found: TracePage) -> str:
         script_hash=assets.script_hash(),
         body=Markup(body),
     )  # fmt: skip
+    return sheet(drawn).finished(text)
 
 
 def _alone(unmatched: Mapping[str, Sequence[str]]) -> list[str]:

@@ -12,18 +12,20 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from reports.theme import PAGE, PLOT
+
 Json = Mapping[str, Any]
 
 _CHARACTER = 6.7  # width of one, at 12 px
 _BOX, _GAP, _STEP, _RADIUS = 24.0, 9.0, 34.0, 9.0
 _MOST_BOXES, _MOST_ITEMS, _MOST_LEVELS = 40, 12, 24
-_STYLE = """
-  svg { background: #ffffff; --ink: #1d2329; --soft: #57606a; }
-  svg { --box: #f1efe9; --edge: #a09b8f; --mark: #0b5394; }
-  @media (prefers-color-scheme: dark) {
-    svg { background: #14171b; --ink: #e4e2dd; --soft: #a3a9b1; }
-    svg { --box: #262b32; --edge: #6d757f; --mark: #8cc0f0; }
-  }
+_PAIRS = {**PAGE, **PLOT}
+_NAMES = ("ink", "soft", "box", "edge", "mark")
+_LIGHT, _DARK = (
+    f"background: {PAGE['paper'][side]}; " + " ".join(f"--{name}: {_PAIRS[name][side]};" for name in _NAMES)
+    for side in (0, 1)
+)
+RULES = """
   text { font: 12px 'DejaVu Sans', Verdana, 'Segoe UI', Helvetica, Arial, sans-serif; fill: var(--ink); }
   .title { font-size: 15px; font-weight: 600; }
   .soft { fill: var(--soft); }
@@ -34,6 +36,9 @@ _STYLE = """
   .sign { fill: var(--box); stroke: var(--mark); stroke-width: 1.5; }
   .mark { text-anchor: middle; fill: var(--mark); }
 """
+"""How the parts look, one rule a line, in custom properties that a page defines as well."""
+
+_STYLE = f"\n  svg {{ {_LIGHT} }}\n  @media (prefers-color-scheme: dark) {{ svg {{ {_DARK} }} }}{RULES}"
 
 
 @dataclass

@@ -1,7 +1,27 @@
 "use strict";
-// Sorts tables, filters and pages the list of results, unfolds what print shall show.  The page is whole without it.
+// Chooses the colours, sorts tables, filters and pages the list of results, unfolds what print shall show.  The
+// page is whole without it.
 (() => {
   const PAGE = 100;
+  const root = document.documentElement;
+  // What the reader chose last; a browser that keeps nothing for files from a disk is no error.
+  const KEPT = "precision-colours";
+  const kept = () => { try { return localStorage.getItem(KEPT); } catch { return null; } };
+  const keep = (value) => { try { localStorage.setItem(KEPT, value); } catch { /* holds for this visit alone */ } };
+  const colour = (value) => {
+    if (value === "light" || value === "dark") root.dataset.theme = value;
+    else delete root.dataset.theme;
+    return root.dataset.theme ?? "auto";
+  };
+  const chosen = colour(kept()); // before anything is painted
+  const theme = () => {
+    const select = document.getElementById("theme");
+    if (!select) return;
+    select.value = chosen;
+    select.addEventListener("change", () => keep(colour(select.value)));
+    select.closest("label").hidden = false;
+  };
+
   const key = (row, column) => {
     const cell = row.cells[column];
     const value = cell.dataset.value;
@@ -35,16 +55,15 @@
       });
     });
   };
-  const found = document.getElementById("found");
-  let show = () => {};
-  if (found) {
+
+  const list = (found) => {
     const body = found.tBodies[0];
     const filter = document.getElementById("filter");
     const shown = document.getElementById("shown");
     const pager = document.getElementById("pager");
     const texts = new Map(Array.from(body.rows, (row) => [row, row.textContent.toLowerCase()]));
     let first = 0;
-    show = (all = false) => {
+    const show = (all = false) => {
       const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
       const fitting = Array.from(body.rows).filter((row) => words.every((word) => texts.get(row).includes(word)));
       const size = all ? fitting.length : PAGE;
@@ -73,13 +92,20 @@
     addEventListener("hashchange", go);
     show();
     go();
-  }
-  for (const table of document.querySelectorAll("table[data-sortable]")) {
-    sortable(table, table === found ? () => show() : () => {});
-  }
-  addEventListener("beforeprint", () => {
-    show(true);
-    for (const details of document.querySelectorAll("details.more")) details.open = true;
+    return show;
+  };
+
+  addEventListener("DOMContentLoaded", () => {
+    theme();
+    const found = document.getElementById("found");
+    const show = found ? list(found) : () => {};
+    for (const table of document.querySelectorAll("table[data-sortable]")) {
+      sortable(table, table === found ? () => show() : () => {});
+    }
+    addEventListener("beforeprint", () => {
+      show(true);
+      for (const details of document.querySelectorAll("details.more")) details.open = true;
+    });
+    addEventListener("afterprint", () => show());
   });
-  addEventListener("afterprint", () => show());
 })();

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from functools import cache
 from importlib.resources import files
@@ -81,26 +80,3 @@ def accessibility(page: Page, only: str | None = None) -> list[str]:
 def unfold(page: Page) -> None:
     """Open all that is folded."""
     page.eval_on_selector_all("details", "all => all.forEach(each => { each.open = true; })")
-
-
-def address(drawing: str) -> str:
-    """A data address of an SVG drawing."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(drawing.encode()).decode('ascii')}"
-
-
-def drawings(page: Page) -> list[str]:
-    """Layout faults inside the page's pictures: each is laid into an empty page of its own size."""
-    sources = page.eval_on_selector_all("img", "all => all.map(each => [each.src, each.alt])")
-    faults = []
-    sheet = page.context.new_page()
-    try:
-        for source, alt in sources:
-            document = base64.b64decode(source.split(",", maxsplit=1)[1]).decode("utf-8")
-            drawing = document[document.index("<svg") :]
-            sheet.set_content(f"<!DOCTYPE html><body style='margin:0;width:max-content'>{drawing}")
-            faults += [
-                f"{alt[:60]}: {fault}" for fault in layout(sheet) if not fault.startswith(("wide", "outside"))
-            ]
-    finally:
-        sheet.close()
-    return faults

@@ -107,7 +107,7 @@ def _hostile_entry(value: Any) -> Any:
 
 
 def _lost(verdict: str, reason: str) -> Results:
-    plain = _without(some(), *PICTURES)
+    plain = without(some(), *PICTURES)
     scores = plain.scores.copy()
     nullable = [column.name for column in TABLES["scores"] if column.nullable]
     scores[nullable] = None
@@ -115,13 +115,14 @@ def _lost(verdict: str, reason: str) -> Results:
     return dataclasses.replace(plain, scores=scores)
 
 
-def _without(results: Results, *names: str) -> Results:
+def without(results: Results, *names: str) -> Results:
+    """The results with these tables empty."""
     return dataclasses.replace(results, **{name: results.table(name)[:0] for name in names})
 
 
 def _nothing() -> Results:
     plain = some()
-    return dataclasses.replace(_without(plain, *ALL), run={"schema": plain.run["schema"]})
+    return dataclasses.replace(without(plain, *ALL), run={"schema": plain.run["schema"]})
 
 
 def _one_mode() -> Results:
@@ -137,7 +138,7 @@ def _one_mode() -> Results:
 
 
 def _not_a_number() -> Results:
-    plain = _without(some(), *PICTURES)
+    plain = without(some(), *PICTURES)
     scores = plain.scores.copy()
     for column in TABLES["scores"]:
         if column.kind == "real":
@@ -221,7 +222,7 @@ def many_cells(cases: int = 250, modes: int = 40, *, pictures: bool = True) -> R
     """Results of 10,000 cells; without `pictures` those tables are empty that only pictures show."""
     with many(cases, modes):
         found = synthetic_results.results()
-    return found if pictures else _without(found, *PICTURES)
+    return found if pictures else without(found, *PICTURES)
 
 
 def put(folder: Path, name: str, text: str) -> Path:

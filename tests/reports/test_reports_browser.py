@@ -60,11 +60,6 @@ def test_it_opens_whole(browser: Browser, report: Path, size: tuple[int, int], d
         assert found.behind == []
 
 
-def test_nothing_overlaps_inside_the_pictures(opened: Visit) -> None:
-    assert opened.page.get_by_role("img").count() > 0
-    assert browser_checks.drawings(opened.page) == []
-
-
 def test_no_reader_is_shut_out(browser: Browser, tmp_path: Path) -> None:
     with visit(browser, put(tmp_path, "few", few())) as found:
         browser_checks.unfold(found.page)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 import math
@@ -17,6 +16,7 @@ from reports.cells import grid, in_order, lines
 from reports.exhibits import CaseData, by_case, histogram
 from reports.gpu import gpu
 from reports.headline import headline
+from reports.inline import Sheet
 from reports.order_exhibit import orders
 from reports.profile_exhibits import U, gamma, growth, profile
 from reports.sections import case_sections
@@ -68,7 +68,7 @@ def test_what_an_order_lets_expect_is_drawn_over_what_was_found(results: Results
     plain = histogram(found(without), data(without), FRAMEWORKS)
     assert plain is not None
     assert "lets expect" not in plain.caption
-    assert plain.image != exhibit.image
+    assert plain.drawing != exhibit.drawing
 
 
 def test_an_order_is_told_in_words_and_drawn_once(results: Results) -> None:
@@ -78,8 +78,9 @@ def test_an_order_is_told_in_words_and_drawn_once(results: Results) -> None:
     assert every[0].expected == "rms error 1.20 ulp; this order lets expect 1.20"
     drawings = [drawing for each in every for drawing in each.drawings]
     assert len(drawings) == 1  # the same tree in all
-    document = base64.b64decode(drawings[0].image.partition(",")[2])
-    assert ElementTree.fromstring(document).tag.endswith("svg")
+    drawn = ElementTree.fromstring(Sheet().markup(drawings[0].drawing, drawings[0].alt))
+    assert drawn.get("aria-label") == drawings[0].alt
+    assert "3 terms · 0, 1, 2 · fused" in "".join(drawn.itertext())
     odd = results.orders.assign(tree=json.dumps({"leaves": 3}))
     broken = dataclasses.replace(results, orders=odd)
     assert not any(each.drawings for each in orders(found(broken), data(broken), FRAMEWORKS))

@@ -12,13 +12,12 @@ import pytest
 import synthetic_results
 
 import reports
-from reports.export import export, exported_figures, exported_tables
-from reports.export_tables import latex, latex_text, markdown, markdown_text
+from precision.__main__ import main
+from reports.export import export, exported_figures
+from reports.invariance import COLUMNS
+from reports.invariance import save as save_invariance
 from reports.result import Result
 from reports.store import StoreError
-from reports.tables import Cell, Head, Table
-
-HOSTILE = r"<b>$x$ & \input{a} 50% #1 a_b ^ ~ | `c` \"d\" ≈ √n 2⁻²⁴ Σ"
 
 
 def few(results, *cases):
@@ -45,10 +44,11 @@ def digests(folder):
 
 def test_every_figure_has_its_data_and_every_format(results, tmp_path):
     of_case = {each.name for each in exported_figures(few(results, "conv2d-5x5-s2"))}
-    assert {f"conv2d-5x5-s2-{name}" for name in ("histogram", "budget", "map-1")} <= of_case
+    assert {f"conv2d-5x5-s2-{name}" for name in ("histogram", "budget", "maps", "order-1")} <= of_case
     small = few(results, "linear-1024")
     paths = export(small, tmp_path / "a", ("svg", "pdf"), ("latex", "markdown"))
     assert sorted(paths) == sorted(path for path in (tmp_path / "a").rglob("*") if path.is_file())
+    assert paths[-1] == tmp_path / "a" / "index.md"  # written last: it is there when all are
     found = {path.relative_to(tmp_path / "a").as_posix() for path in paths}
     names = {each.name for each in exported_figures(small)}
     assert {"heatmap", "errors", "growth", "linear-1024-budget", "linear-1024-histogram"} <= names
@@ -59,6 +59,9 @@ def test_every_figure_has_its_data_and_every_format(results, tmp_path):
         pdf = (tmp_path / "a/figures" / f"{name}.pdf").read_bytes()
         assert pdf.startswith(b"%PDF")
         assert b"/Type3" not in pdf
+        width = re.search(rb"/MediaBox \[ 0 0 ([\d.]+)", pdf)
+        assert width
+        assert float(width[1]) <= 6.9 * 72 + 1
     assert {f"tables/{name}.{end}" for name in ("results", "causes", "bits", "cases", "modes")
             for end in ("tex", "md", "csv")} <= found  # fmt: skip
     export(small, tmp_path / "b", ("svg", "pdf"), ("latex", "markdown"))
@@ -82,6 +85,8 @@ def test_only_the_formats_that_there_are(results, tmp_path):
     for bad in ({"figures": ("gif",)}, {"tables": ("word",)}):
         with pytest.raises(ValueError, match=r"is written as .*; got '(gif|word)'; name one of these"):
             export(results, tmp_path / "x", **bad)
+    with pytest.raises(ValueError, match=r"1 to 40 inches wide; got 0.1; give 6.9 for a page"):
+        export(results, tmp_path / "x", width=0.1)
     assert not (tmp_path / "x").exists()
 
 
@@ -94,7 +99,7 @@ def test_nothing_measured_gives_tables_and_no_figure(results, tmp_path):
     assert not list((tmp_path / "figures").iterdir())
     assert (tmp_path / "tables/cases.tex").is_file()
     none = {name: synthetic_results.frame(name, []) for name in reports.schema.TABLES}
-    assert export(reports.Results(**none, run=results.run), tmp_path / "none") == []
+    assert export(reports.Results(**none, run=results.run), tmp_path / "none") == [tmp_path / "none/index.md"]
 
 
 def test_results_that_break_the_schema_name_the_column(results, tmp_path):
@@ -105,42 +110,90 @@ def test_results_that_break_the_schema_name_the_column(results, tmp_path):
         Result.of(broken)
 
 
-def test_latex_is_text_whatever_it_holds():
-    text = latex_text(HOSTILE)
-    assert r"\textless{}b\textgreater{}\$x\$ \& \textbackslash{}input\{a\} 50\% \#1 a\_b" in text
-    assert "$^{-24}$" in text
-    assert text.isascii()
-    plain = re.sub(r"\\[\\{}$&#%_]", "", text)
-    assert plain.count("{") == plain.count("}")
-    assert plain.count("$") % 2 == 0
-    assert not re.search(r"[&#%]", plain)
+def test_tables_name_the_case_of_every_row(results, tmp_path):
+    export(results, tmp_path, (), ("markdown",))
+    causes = pd.read_csv(tmp_path / "tables/causes.csv")
+    whole = results.budgets.merge(results.scores[["case", "mode", "output", "bits_group"]])
+    first = whole.drop_duplicates(["case", "output", "bits_group", "cause"])
+    assert causes["case"].value_counts().to_dict() == first["case"].value_counts().to_dict()
+    for name in ("results", "causes", "bits", "cases"):
+        assert pd.read_csv(tmp_path / f"tables/{name}.csv").columns[0] == "case"
 
 
-def columns(row):
-    return len(re.findall(r"(?<!\\)&", row)) + 1
+def test_the_index_has_a_caption_for_every_figure_and_table(results, tmp_path):
+    small = few(results, "linear-1024", "conv2d-5x5-s2")
+    export(small, tmp_path, (), ())
+    links = dict(
+        re.findall(r"^- \[(.*?)\]\((.*?)\): (?=\S)", (tmp_path / "index.md").read_text(), re.MULTILINE)
+    )
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.csv")}
+    assert set(links.values()) == files
+    assert len({each.caption for each in exported_figures(small)}) == len(list(exported_figures(small)))
 
 
-def test_tables_have_a_cell_for_every_head_in_every_row(results):
-    tables = exported_tables(results)
-    assert [name for name, _ in tables] == ["results", "causes", "bits", "cases", "modes"]
-    for _, table in tables:
-        tex = latex(table)
-        rows = [line for line in tex.splitlines() if line.endswith(r" \\")]
-        assert len(rows) == len(table.rows) + 2  # the heads stand on the first page and on the others
-        assert {columns(row) for row in rows} == {len(table.heads)}
-        (spec,) = re.findall(r"\\begin\{longtable\}\{(.*)\}$", tex, re.MULTILINE)
-        assert len(re.sub(r"p\{[^}]*\}", "p", spec)) == len(table.heads)
-        lines = [line for line in markdown(table).splitlines() if line.startswith("|")]
-        assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(table.heads) + 1}
+def test_several_processes_give_the_same_bytes(results, tmp_path, monkeypatch):
+    monkeypatch.setattr("reports.export._MANY", 1)
+    small = few(results, "linear-1024")
+    seen = []
+    export(small, tmp_path / "two", ("svg", "pdf"), (), seen.append, jobs=2)
+    export(small, tmp_path / "one", ("svg", "pdf"), (), jobs=1)
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+    assert seen == [each.name for each in exported_figures(small)]
 
 
-def test_a_hostile_cell_breaks_no_table():
-    table = Table(HOSTILE, (Head("a|b"), Head("n", True)), ((Cell(HOSTILE, under="x\ny"), Cell("1")),))
-    assert {columns(line) for line in latex(table).splitlines() if line.endswith(r" \\")} == {2}
-    lines = [line for line in markdown(table).splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {3}
-    assert "<b>" not in re.sub(r"\\<", "", markdown(table))
-    assert markdown_text("a\u202eb") == "a\\\\u202eb"
+def test_determinism_is_written_where_it_was_measured(results, tmp_path):
+    frame = pd.DataFrame([{column.name: None for column in COLUMNS} for _ in range(2)]).assign(
+        case=["linear-1024", "conv2d-1x1"], mode="torch.cpu", framework="torch", device="cpu",
+        factor="threads",
+        status="asked", reason="", settings='["1", "2"]', groups=["[0, 1]", "[0, 0]"], distinct=[2, 1],
+        elements=100, elements_differing=[7, 0], equal_by="[]", cheapest="", timed="",
+    )  # fmt: skip
+    reports.save(results, tmp_path / "run/results")
+    save_invariance(frame, tmp_path / "run/results")
+    found = Result.load(tmp_path / "run")
+    assert found.invariance is not None
+    small = dataclasses.replace(found, results=few(results, "linear-1024"))
+    names = {path.name for path in small.export(tmp_path / "files", ("svg",), ("latex", "markdown"))}
+    assert {"invariance.svg", "invariance.csv", "invariance.tex", "settings.md"} <= names
+    assert pd.read_csv(tmp_path / "files/tables/invariance.csv")["threads"].tolist() == ["1 of 2"]
+    assert Result.of(results).invariance is None
+    assert main(["export", str(tmp_path / "run"), "-o", str(tmp_path / "one"), "--cases", "conv2d-1x1",
+                 "--figures", ""]) == 0  # fmt: skip
+    assert pd.read_csv(tmp_path / "one/tables/invariance.csv")["threads"].tolist() == ["0 of 1"]
+
+
+def test_results_that_both_frameworks_gave_are_neither_s(results):
+    (errors,) = [each for each in exported_figures(few(results, "conv2d-5x5-s2")) if each.name == "errors"]
+    by_label = errors.data.set_index("label")["framework"]
+    assert by_label["torch.cpu.channels_last = tensorflow.cpu"] == "both"
+    assert by_label["torch.cpu.native"] == "torch"
+
+
+def test_many_cases_have_figures_for_each_family(results, monkeypatch):
+    monkeypatch.setattr("reports.export_figures.MANY_CASES", 4)
+    found = {each.name: each for each in exported_figures(results)}
+    assert {"heatmap-convolution", "errors-linear", "heatmap-normalization"} <= set(found)
+    assert set(found["heatmap-convolution"].data["family"]) == {"convolution"}
+
+
+def test_what_is_interrupted_leaves_whole_files_and_no_index(results, tmp_path):
+    small = few(results, "linear-1024")
+    export(small, tmp_path, ("svg",), ("markdown",))
+    before = digests(tmp_path)
+    seen = []
+
+    def stop(name):
+        seen.append(name)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(small, tmp_path, ("svg",), ("markdown",), stop)
+    left = digests(tmp_path)
+    assert set(before) - set(left) == {"index.md"}
+    assert all(before[name] == left[name] for name in left)
+    export(small, tmp_path, ("svg",), ("markdown",))
+    assert digests(tmp_path) == before
 
 
 def test_frames_have_what_a_row_is(results):

@@ -8,72 +8,13 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from figure_frames import BINS, BUDGET, CELLS, EVERY, INVARIANCE, ORDER, PLANE, PROFILE, TREE, draw
 from matplotlib.figure import Figure
 
 from reports import figures
 from reports.figures_base import Picture, document
 from reports.result import Result
 from reports.schema import SchemaError
-
-CELLS = pd.DataFrame(
-    {
-        "case": ["a", "a", "b", "b"],
-        "mode": ["torch.cpu", "torch.x", "torch.cpu", "torch.x"],
-        "output": "output",
-        "framework": "torch",
-        "verdict": ["rounding", "semantics", "exact", "rounding"],
-        "bits_group": [0, 1, 0, 0],
-        "terms": [16, 16, 1024, 1024],
-        "error_ulp_median": [2.0, 4096.0, 0.0, math.nan],
-        "error_scaled_ulp_rms": [1.0, 4.0, 0.0, math.inf],
-        "error_over_magnitude_max": [2.0**-24, 2.0**-20, 0.0, 2.0**-22],
-    }
-)
-BINS = pd.DataFrame(
-    {
-        "mode": "torch.cpu",
-        "bin_left_ulp": [-math.inf, -2.0, -0.5, 1.0],
-        "bin_right_ulp": [-2.0, -0.5, 0.5, 2.0],
-        "count": [1, 2, 5, 2],
-    }
-)
-BUDGET = pd.DataFrame(
-    {
-        "mode": ["torch.cpu", "torch.cpu", "torch.x"],
-        "cause": ["accumulation", "output rounding", "semantics"],
-        "evidence": ["proved", "bounded", "none"],
-        "share": [1.25, -0.25, 1.0],
-    }
-)
-PLANE = pd.DataFrame({"row": [0, 0, 1], "column": [0, 1, 0], "error_scaled_ulp_rms": [0.25, 1.0, 4.0]})
-PROFILE = pd.DataFrame(
-    {
-        "mode": "torch.cpu",
-        "axis": ["channel", "channel", "condition", "condition"],
-        "low": [0.0, 8.0, 1.0, 2.0],
-        "error_ulp_rms": [9.0, 9.0, 0.5, 2.0],
-        "error_scaled_ulp_rms": [1.0, 2.0, 9.0, 9.0],
-    }
-)
-EVERY = {
-    "plot_heatmap": (CELLS, {}, ("case", "mode", "verdict", "error_ulp_median")),
-    "plot_errors": (CELLS, {}, ("case", "framework", "error_scaled_ulp_rms")),
-    "plot_growth": (CELLS, {}, ("terms", "error_over_magnitude_max", "framework")),
-    "plot_switch": (
-        CELLS,
-        {"before": "torch.cpu", "after": "torch.x"},
-        ("case", "mode", "output", "bits_group", "error_scaled_ulp_rms"),
-    ),
-    "plot_histogram": (BINS, {}, ("bin_left_ulp", "bin_right_ulp", "count", "mode")),
-    "plot_budget": (BUDGET, {}, ("cause", "evidence", "share", "mode")),
-    "plot_map": (PLANE, {}, ("row", "column", "error_scaled_ulp_rms")),
-    "plot_profile": (PROFILE, {}, ("axis", "low", "error_scaled_ulp_rms", "mode")),
-}
-
-
-def draw(name, frame=None, **more):
-    own, options, _ = EVERY[name]
-    return getattr(figures, name)(own if frame is None else frame, **options, **more)
 
 
 def test_every_public_function_is_tested_here():
@@ -92,6 +33,7 @@ def test_given_axes_are_drawn_on_and_nothing_global_changes(name):
     made = draw(name)
     assert isinstance(made.figure, Picture)
     assert made.figure._repr_png_().startswith(b"\x89PNG")
+    assert made._repr_png_().startswith(b"\x89PNG")  # what a notebook's cell ends with is shown
     assert plt.get_fignums() == open_figures
     assert dict(mpl.rcParams) == before
 
@@ -137,11 +79,18 @@ def test_a_heat_map_says_error_and_verdict_of_each_cell():
 def test_a_heat_map_shows_the_worst_output_of_a_cell():
     rows = pd.concat([CELLS.iloc[:1], CELLS.iloc[:1].assign(error_ulp_median=9.0), CELLS.iloc[:1]])
     assert [text.get_text() for text in draw("plot_heatmap", rows).texts] == ["9.0\u2009≈"]
+    small = CELLS.iloc[:1].assign(verdict="semantics", error_ulp_median=0.5)
+    assert [text.get_text() for text in draw("plot_heatmap", pd.concat([rows, small])).texts] == [
+        "0.50\u2009≠"
+    ]
+    with pytest.raises(SchemaError, match=r"verdict is one of exact, .*; got 'fine'"):
+        draw("plot_heatmap", CELLS.assign(verdict="fine"))
 
 
 def test_errors_stand_at_their_log2_and_the_ends_are_marked():
     ax = draw("plot_errors")
     (line,) = [each for each in ax.lines if each.get_linestyle() == "None"]
+    assert [label.get_text() for label in ax.get_legend().get_texts()] == ["torch"]
     ticks = dict(zip((t.get_text() for t in ax.get_xticklabels()), ax.get_xticks(), strict=True))
     assert line.get_xdata() == pytest.approx([0.0, 2.0, ticks["0"], ticks["∞"]])
     assert ticks["0"] < min(t for word, t in ticks.items() if word != "0")
@@ -221,7 +170,7 @@ def test_a_map_draws_its_plane_and_one_result_only():
     assert plane[0, 1] == 1.0
     assert plane[1, 0] == 4.0
     assert np.ma.getmaskarray(np.ma.masked_invalid(plane))[1, 1]
-    with pytest.raises(SchemaError, match="has a block twice; select one mode and output"):
+    with pytest.raises(SchemaError, match="is there twice; select one mode and output"):
         draw("plot_map", pd.concat([PLANE, PLANE]))
 
 
@@ -239,10 +188,10 @@ def test_profiles_take_the_column_of_their_axis():
 @pytest.mark.parametrize("name", EVERY)
 def test_nothing_known_and_odd_names_are_drawn(name):
     frame = EVERY[name][0].copy()
-    for column in ("error_ulp_median", "error_scaled_ulp_rms", "error_ulp_rms", "error_over_magnitude_max"):
-        if column in frame.columns:
+    for column in frame.columns:
+        if "error_" in column or "_relative_" in column:
             frame[column] = pd.array([None] * len(frame), dtype="Float64")
-    for column in ("case", "mode"):
+    for column in ("case", "mode", "layer_a"):
         if column in frame.columns and name != "plot_switch":
             frame[column] = "$x^2$ <b>&\n" + frame[column] + "\u202e" + "long " * 40
     ax = Figure().add_subplot()
@@ -258,3 +207,81 @@ def test_results_are_drawn_as_they_are(results):
     ax = figures.plot_errors(frame)
     points = sum(len(line.get_xdata()) for line in ax.lines if line.get_linestyle() == "None")
     assert points == frame["error_scaled_ulp_rms"].notna().sum()
+
+
+def test_layers_are_drawn_where_they_are_and_findings_are_marked():
+    ax = draw("plot_layers")
+    by_label = {line.get_label(): line for line in ax.lines}
+    assert by_label["own"].get_ydata() == pytest.approx([-24, -10, math.nan], nan_ok=True)
+    assert by_label["inherited"].get_ydata() == pytest.approx([math.nan, -24, math.nan], nan_ok=True)
+    assert by_label["more than rounding"].get_xdata().tolist() == [1]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["conv", "norm", "head"]
+    with pytest.raises(SchemaError, match="draws the model a or b; got 'c'"):
+        draw("plot_layers", side="c")
+    with pytest.raises(SchemaError, match="'own_relative_b'"):
+        draw("plot_layers", side="b")
+
+
+def test_an_order_is_drawn_box_by_box():
+    ax = draw("plot_order")
+    texts = [text.get_text() for text in ax.texts]
+    assert "The order of a sum of 6 terms and a bias" in texts
+    assert sum("3 terms" in text for text in texts) == 2
+    assert "bias" in texts
+    assert texts.count("+") == 2
+    kinds = [type(patch).__name__ for patch in ax.patches]
+    assert (kinds.count("FancyBboxPatch"), kinds.count("Circle")) == (3, 2)
+    other = ORDER.assign(tree=[TREE, TREE.replace('"leaves": 6', '"leaves": 7')])
+    with pytest.raises(SchemaError, match="the frame has 2 trees that differ; select one result"):
+        draw("plot_order", other)
+    with pytest.raises(SchemaError, match="has 0 trees"):
+        draw("plot_order", ORDER.iloc[1:])
+    for bad in ("{}", "no JSON", "[1, 2]"):
+        with pytest.raises(SchemaError, match="a tree is an order's JSON"):
+            draw("plot_order", ORDER.assign(tree=bad))
+
+
+def test_determinism_is_told_case_by_case():
+    ax = draw("plot_invariance")
+    at = {text.get_position(): text.get_text() for text in ax.texts}
+    assert at == {(0.5, 0.5): "1/2", (1.5, 0.5): "–", (0.5, 1.5): "0/1", (1.5, 1.5): "✗"}
+    with pytest.raises(SchemaError, match=r"status is one of asked, .*; got 'perhaps'"):
+        draw("plot_invariance", INVARIANCE.assign(status="perhaps"))
+
+
+def test_maps_share_their_colours_where_they_are_told_to():
+    ax = draw("plot_map", limits=(0.125, 64.0), cbar=False)
+    assert (ax.images[0].norm.vmin, ax.images[0].norm.vmax) == (0.125, 64.0)
+    assert len(ax.figure.axes) == 1
+    assert len(draw("plot_map").figure.axes) == 2
+
+
+def test_hue_tells_any_names_apart_by_mark_as_well_as_colour():
+    frame = CELLS.assign(suite=["x", "y", "x", "y"])
+    for name in ("plot_errors", "plot_growth"):
+        ax = draw(name, frame, hue="suite")
+        marks = {line.get_label(): line for line in ax.lines if line.get_label() in ("x", "y")}
+        assert set(marks) == {"x", "y"}
+        assert marks["x"].get_marker() != marks["y"].get_marker()
+        assert marks["x"].get_color() != marks["y"].get_color()
+        with pytest.raises(SchemaError, match="needs the column 'nothing'"):
+            draw(name, frame, hue="nothing")
+
+
+def test_categories_give_the_order():
+    frame = CELLS.assign(case=pd.Categorical(CELLS["case"], ["b", "a", "never"]))
+    for name in ("plot_errors", "plot_heatmap"):
+        assert [label.get_text() for label in draw(name, frame).get_yticklabels()] == ["b", "a"]
+
+
+@pytest.mark.parametrize("width", [0.5, 100.0, math.nan])
+def test_a_width_that_is_none_is_refused(width):
+    with pytest.raises(ValueError, match="a figure is 1 to 40 inches wide; got"):
+        draw("plot_errors", width=width)
+
+
+def test_print_is_on_white_paper():
+    for name in EVERY:
+        made = draw(name)
+        assert mpl.colors.to_hex(made.figure.get_facecolor()) == "#ffffff"
+        assert b"#fbfaf8" not in document(made.figure, "svg")

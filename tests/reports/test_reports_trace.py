@@ -36,7 +36,7 @@ def test_rounding_only() -> None:
     assert found.fine
     assert "All 2 layers are exact or differ by rounding only." in text
     assert "1.00e-7" in text
-    assert text.count("<img ") == 2  # A and B
+    assert text.count('<svg viewBox="') == 2  # A and B
     assert page(found) == text
     assert 'src="http' not in text
     assert text.count("<script") == 1
