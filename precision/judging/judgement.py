@@ -24,6 +24,7 @@ from precision.judging.distribution import error_map, histogram
 from precision.judging.finding import OutputExplained, plain
 from precision.judging.probe import Limits, Probe, judge_probe, probe_limits
 from precision.judging.sampled_judgement import explained_sample, whole_index, whole_output
+from precision.judging.transformed import winograd_words
 from precision.judging.verdict import Evidence, Verdict, judge, probe_in_doubt, replayed
 from precision.meaning.counterexample import Counterexample
 from precision.modes import Mode
@@ -207,6 +208,7 @@ class CaseJudge:
                 case.call(mode.framework, "data"),
                 case.params,
                 int(capture.cells[case.id]["distinct"]),
+                winograd_words(case, samples) if width.unlikely else "",
             )
         )
         example = next((each for each in (explained, shown) if each and each.verdict == "semantics"), None)

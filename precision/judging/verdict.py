@@ -52,6 +52,8 @@ class Evidence:
     low_format: the format to which the mode lets a kernel round operands, or empty.
     call, params: the call that was made and the declaration.
     distinct: different results over the repeats of one call.
+    transform: the algorithm with transforms that gives every bit of the data's and the probe's output, or
+    empty.
     """
 
     explained: OutputExplained
@@ -67,6 +69,7 @@ class Evidence:
     call: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     distinct: int = 1
+    transform: str = ""
 
 
 def judge(evidence: Evidence) -> Verdict:
@@ -131,6 +134,9 @@ def _by_search(evidence: Evidence) -> Verdict:
     if narrow and (narrow[0].evidence == "proved" or evidence.width.unlikely):
         return _allowed(narrow, evidence)
     wild = bool(explained.figures.get("nonfinite_mismatches"))
+    if evidence.transform and explained.verdict == "rounding":
+        words = "its transforms mix neighbours and round what they mix"
+        return Verdict("rounding", "proved", f"bit for bit: {evidence.transform}; {words}")
     if evidence.width.unlikely and not (evidence.normalization or wild):
         return _narrow(evidence)
     return _rounding(evidence)

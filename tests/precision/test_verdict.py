@@ -94,6 +94,16 @@ def test_narrow_operands_pass_only_where_the_mode_allows_them():
     assert "NaN" in judged(width=replace(NARROW, error_relative_max=math.nan)).reason
 
 
+def test_a_transform_is_not_narrow_where_its_replay_gives_every_bit():
+    words = "Winograd's F(6x6, 3x3) gives all 4 outputs"
+    assert verdict(width=NARROW) == ("unexplained", "none")
+    assert verdict(width=NARROW, transform=words) == ("rounding", "proved")
+    assert words in judged(width=NARROW, transform=words).reason
+    # It is no leave to be wrong.
+    assert verdict(width=NARROW, probe=OFF, transform=words)[0] == "semantics"
+    assert verdict(LOST, search="unexplained", width=NARROW, transform=words) == ("unexplained", "none")
+
+
 @pytest.mark.parametrize("width", [FINE, NARROW])
 def test_operands_that_the_search_names_pass_only_where_the_mode_allows_that_format(width):
     assert verdict(BF16, BOUNDED, width=width) == ("unexplained", "none")
