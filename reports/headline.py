@@ -123,8 +123,10 @@ def _explained(scored: Sequence[Row], budgets: pd.DataFrame | None) -> Number:
             cell = shares.setdefault((row["case"], row["mode"], row["output"]), ([], []))
             cell[0].append(row["share"] if row["cause"] == "unexplained" else 0.0)
             cell[1].append(row["share"] if row["evidence"] == "proved" else 0.0)
+    # Causes that leave a probe's answer open explain nothing, whatever they share of this data's error.
+    lost: tuple[list[float], list[float]] = ([1.0], [0.0])
     every = [
-        found
+        lost if row["verdict"] == "unexplained" else found
         for row in scored
         if (found := shares.get((row["case"], row["mode"], row["output"]))) is not None
     ]

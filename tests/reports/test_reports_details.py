@@ -121,6 +121,20 @@ def test_the_share_explained_comes_from_the_budgets(results: Results) -> None:
     assert headline(grid(results)).numbers[2].label == "scored cells judged exact or rounding"
 
 
+def test_a_cell_that_a_probe_leaves_unexplained_is_not_counted_as_explained(results: Results) -> None:
+    def share(frame: pd.DataFrame) -> float:
+        changed = dataclasses.replace(results, scores=frame)
+        return float(headline(grid(changed), changed.budgets).numbers[2].figure.removesuffix(" %"))
+
+    scores = results.scores.copy()
+    at = scores.index[(scores["verdict"] == "rounding") & (scores["error_abs_max"] > 0)][0]
+    before = share(scores)
+    scores.loc[at, ["verdict", "evidence"]] = ["unexplained", "none"]
+    none = ("error", "not run", "exact")
+    scored = len({(row["case"], row["mode"]) for row in grid(results) if row["verdict"] not in none})
+    assert before - share(scores) == pytest.approx(100 / scored, abs=0.11)
+
+
 def on_gpu(results: Results) -> Results:
     """The made-up results as if one mode had run on a GPU."""
     scores, modes = results.scores.copy(), results.modes.copy()
