@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 from rich.console import Console
 from rich.text import Text
 
-from reports import assets, numbers
-from reports.invariance_page import environment
+from reports import numbers
+from reports.rendering import environment, small_page
 from reports.schema import SchemaError
 from reports.tables import Cell, Head, Table
 
@@ -125,20 +124,8 @@ def page(found: Comparison) -> str:
             rule=RULE,
         )
     )
-    return (
-        environment()
-        .get_template("small.html.j2")
-        .render(
-            title="Comparison",
-            over=f"Comparison: {found.b} with {found.a}",
-            fine=found.fine,
-            sentence=found.sentence,
-            style=assets.style(),
-            script=assets.script(),
-            script_hash=assets.script_hash(),
-            body=Markup(body),
-        )
-    )
+    over = f"Comparison: {found.b} with {found.a}"
+    return small_page("Comparison", over, found.fine, found.sentence, body)
 
 
 def _numbers(counts: dict[str, int]) -> list[tuple[str, str]]:

@@ -5,23 +5,19 @@ from __future__ import annotations
 import unicodedata
 from html import escape
 from itertools import accumulate
-from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from markupsafe import escape as escape_markup
 from rich.console import Console
 from rich.text import Text
 
-from reports import assets, numbers
+from reports import numbers
 from reports.cells import Row
-from reports.inline import Sheet
 from reports.invariance import Summary, apart, grouping, remedy, rows_of, sentence, summaries, worst_first
+from reports.rendering import environment, small_page
 from reports.tables import Cell, Head, Table
 from reports.theme import PLOT
 
-_TEMPLATES = Path(__file__).parent / "templates"
 TITLE = "Determinism and invariance"
 _CELL, _LINE, _LEFT, _TOP = 118, 30, 260, 34
 _EM = 13
@@ -49,46 +45,8 @@ def section(frame: pd.DataFrame) -> Markup:
 
 def page(frame: pd.DataFrame) -> str:
     """The section as a page of its own: self-contained, nothing from the network."""
-    context = {
-        "title": TITLE,
-        "over": "Precision",
-        "fine": not worst_first(rows_of(frame)),
-        "sentence": sentence(rows_of(frame)),
-        "style": assets.style(),
-        "script": assets.script(),
-        "script_hash": assets.script_hash(),
-        "body": section(frame),
-    }
-    return environment().get_template("small.html.j2").render(context)
-
-
-def environment() -> Environment:
-    """The templates, with everything escaped that is not markup of our own; for one page.
-
-    `sheet` takes the drawings of the page; the filter `exact` is for text to be copied.
-    """
-    found = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        finalize=lambda value: numbers.isolated(value) if type(value) is str else value,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    found.globals["sheet"] = Sheet()
-    found.filters["exact"] = exact
-    return found
-
-
-def sheet(found: Environment) -> Sheet:
-    """What the environment's templates keep of the drawings of their page."""
-    kept = found.globals["sheet"]
-    return kept if isinstance(kept, Sheet) else Sheet()
-
-
-def exact(text: str) -> Markup:
-    """Text to be copied: escaped, and nothing set beside its letters."""
-    return escape_markup(numbers.visible(text))
+    rows = rows_of(frame)
+    return small_page(TITLE, "Precision", not worst_first(rows), sentence(rows), section(frame))
 
 
 def grid_svg(found: list[Summary]) -> str:

@@ -26,7 +26,7 @@ from reports import (
 )
 from reports.cells import absent, grid, in_order, lines, worst_first
 from reports.headline import headline
-from reports.invariance_page import environment, sheet
+from reports.rendering import environment, sheet, small_page
 from reports.store import Results, checked, write
 from reports.summary import markdown, provenance
 
@@ -57,11 +57,8 @@ def refuse(message: str, folder: str | os.PathLike[str]) -> Path | None:
     target = Path(folder) / "index.html"
     if target.exists() or not target.parent.is_dir():
         return None
-    words = {"title": "No report", "over": "Precision report", "fine": False, "body": ""}
-    look = {"style": assets.style(), "script": assets.script(), "script_hash": assets.script_hash()}
-    text = environment().get_template("small.html.j2")
     sentence = f"These results give no report: {message}"
-    return write(target, text.render(**words, **look, sentence=sentence).encode())
+    return write(target, small_page("No report", "Precision report", False, sentence, "").encode())
 
 
 def html(results: Results, invariance: pd.DataFrame | None = None) -> str:

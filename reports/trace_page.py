@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
-from reports import assets, numbers, plots, trace_plot
+from reports import numbers, plots, trace_plot
 from reports.cells import Row, records
 from reports.exhibits import Exhibit, exhibit
-from reports.invariance_page import environment, sheet
+from reports.rendering import environment, sheet, small_page
 from reports.schema import SchemaError
 from reports.tables import Cell, Head, Table
 
@@ -91,16 +90,8 @@ def page(found: TracePage) -> str:
         decisions=_decisions(records(found.decisions)),
         notes=[*found.notes, *_alone(found.unmatched)],
     )  # fmt: skip
-    text = environment().get_template("small.html.j2").render(
-        title="Trace",
-        over=f"Trace: {found.b} beside {found.a}",
-        fine=found.fine,
-        sentence=found.sentence,
-        style=assets.style(),
-        script=assets.script(),
-        script_hash=assets.script_hash(),
-        body=Markup(body),
-    )  # fmt: skip
+    over = f"Trace: {found.b} beside {found.a}"
+    text = small_page("Trace", over, found.fine, found.sentence, body)
     return sheet(drawn).finished(text)
 
 
