@@ -114,6 +114,13 @@ def test_operands_that_the_search_names_pass_only_where_the_mode_allows_that_for
     assert verdict(HALF, width=width, low_format="bfloat16") == ("unexplained", "none")
 
 
+def test_a_format_that_is_allowed_is_no_leave_for_another():
+    layer = replace(HALF, found="bfloat16 RNE")
+    assert verdict(BF16, layer, width=NARROW, low_format="bfloat16")[0] == "rounding"
+    assert verdict(BF16, HALF, width=NARROW, low_format="bfloat16") == ("unexplained", "none")
+    assert verdict(HALF, BF16, width=NARROW, low_format="bfloat16") == ("unexplained", "none")
+
+
 def test_operands_are_not_narrow_where_the_probe_of_full_width_is_exact():
     hidden = replace(BF16, evidence="consistent")
     assert verdict(hidden, BOUNDED, width=FINE) == ("rounding", "bounded")
