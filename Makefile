@@ -19,7 +19,7 @@ test: $(STAMP) browser
 	$(PYTEST)
 
 test-all: $(STAMP) browser
-	$(PYTEST) -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow" --examples 5
 
 # The pages are tested in a real Chromium: the one that is here, else Debian's, else Playwright's.
 browser: $(STAMP)

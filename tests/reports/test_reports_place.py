@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from fractions import Fraction
 from xml.etree import ElementTree
 
 import pytest
@@ -39,18 +40,49 @@ def ticks(markup: str, down: bool) -> dict[float, float]:
     return found
 
 
+def place(axis: dict[float, float], value: float) -> float:
+    """Where an axis has a value, from its outermost ticks."""
+    (a, at_a), (b, at_b) = sorted(axis.items())[0], sorted(axis.items())[-1]
+    part = math.log(value / a) / math.log(b / a)
+    return at_a + part * (at_b - at_a)
+
+
+def curves(markup: str) -> dict[str, list[tuple[float, float]]]:
+    """The points of each line that has its name behind it."""
+    named = re.findall(r'<path d="M([^"]+)"[^>]*/><text [^>]*>([^<]+)</text>', markup)
+    return {
+        name: [(float(x), float(y)) for x, y in (point.split() for point in points.split("L"))]
+        for points, name in named
+        if "L" in points and "V" not in points
+    }
+
+
+def test_the_curves_pass_where_the_axes_say(results: Results) -> None:
+    shared = str(field(results).shared())
+    across, up, found = ticks(shared, False), ticks(shared, True), curves(shared)
+    unit = Fraction(1, 2**24)
+    lines = {
+        "γ": lambda k: k / (1 - k * float(unit)),  # Higham 2002, lemma 3.1, in units of u
+        "0.35 K": lambda k: 0.35 * k,
+        "√K": math.sqrt,
+    }
+    assert set(lines) <= set(found)
+    (low, at_low), (high, at_high) = sorted(across.items())[0], sorted(across.items())[-1]
+    for name, line in lines.items():
+        inside = [(x, y) for x, y in found[name] if x > at_low]
+        assert len(inside) > 8
+        for x, y in inside:
+            terms = low * (high / low) ** ((x - at_low) / (at_high - at_low))
+            # Heights are held between the ends of the axis: a line that begins below it runs along it.
+            assert y == pytest.approx(min(place(up, line(terms)), 210.0), abs=0.6), (name, terms)
+
+
 def test_a_mark_stands_where_the_axes_say(results: Results) -> None:
     suite = field(results)
     exhibit = suite.exhibit(case(results, "conv2d-5x5-s2"), FRAMEWORKS)
     assert exhibit is not None
     shared = str(suite.shared())
     across, up = ticks(shared, False), ticks(shared, True)
-
-    def place(axis: dict[float, float], value: float) -> float:
-        (a, at_a), (b, at_b) = sorted(axis.items())[0], sorted(axis.items())[-1]
-        part = math.log(value / a) / math.log(b / a)
-        return at_a + part * (at_b - at_a)
-
     sizes = results.scores[(results.scores["case"] == "conv2d-5x5-s2") & results.scores["elements"].notna()]
     errors = {float(value) / U for value in sizes["error_over_magnitude_max"]}
     circles = [
