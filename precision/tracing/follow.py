@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,12 +11,13 @@ from numpy.typing import NDArray
 
 from precision.judging.case_folder import CaseError
 from precision.tracing.declared import Declared, Difference, declare, differences, reordered, same_weights
-from precision.tracing.errors import inherited_error, split_of
+from precision.tracing.errors import split_of
+from precision.tracing.fitting import distance, equal_inputs, fitted
 from precision.tracing.judge import FINE, OTHER_INPUT, RANDOM, UNKNOWN, Finding, UnitJudge, other_finding
 from precision.tracing.match import Matching
 from precision.tracing.run import Chain, Ordinary, Row, Side, count_inputs, unknown_finding, wild_finding
 from precision.tracing.turned import turned
-from precision.tracing.units import Unit, squeezed
+from precision.tracing.units import Unit
 
 Float32 = NDArray[np.float32]
 AGREED = 1e-5
@@ -76,6 +76,15 @@ class Follower:
         self.partner, self.only_a = matching.partner, set(matching.only_a)
         self.wiring: dict[int, Wiring] = {}
         self.masked: set[int] = set()
+        self._fed: dict[int, tuple[list[str], dict[str, str], str]] = {}
+        """Of every unit the keys of its inputs, weights and output, as it was fed."""
+
+    def declaration(self, number: int) -> Declared:
+        """What B's unit declares, on what it was fed.  Raises KeyError for one that was not run."""
+        inputs, weights, output = self._fed[number]
+        get = self.chain.store.get
+        held = {name: get(key) for name, key in weights.items()}
+        return declare(self.side.units[number], list(map(get, inputs)), held, get(output))
 
     def run(self) -> None:
         """The whole pass."""
@@ -97,15 +106,15 @@ class Follower:
         own = [arrays[f"in{k}"] for k in range(count_inputs(arrays))]
         unit, row = self.side.units[number], self.chain.rows[self.partner[number]]
         wanted = self.chain.store.all(row.inputs)
-        if _equal_inputs(own, wanted, row.a.op):
+        if equal_inputs(own, wanted, row.a.op):
             return {}, {}
         wiring = self.wiring[number] = self._wired(unit, row, own, wanted)
         if len(own) != len(wanted) or (row.a.op == "concat" and not wiring.through):
             return {}, {}
-        fitted = [_fitted(a, b.shape) for a, b in zip(wanted, own, strict=True)]
-        if any(each is None for each in fitted):
+        shaped = [fitted(a, b.shape) for a, b in zip(wanted, own, strict=True)]
+        if any(each is None for each in shaped):
             return {}, {}
-        return {"feed": True}, {f"in{k}": each for k, each in enumerate(fitted) if each is not None}
+        return {"feed": True}, {f"in{k}": each for k, each in enumerate(shaped) if each is not None}
 
     def _wired(self, unit: Unit, row: Row, own: Sequence[Float32], wanted: Sequence[Float32]) -> Wiring:
         """Where B's unit takes its input, and how far that is from A's."""
@@ -122,7 +131,7 @@ class Follower:
                     names.append(rows[self.partner[s]].a.name if s >= 0 else "input")
             b.append(" + ".join(names))
         joined = " + ".join(a), " + ".join(b)
-        return Wiring(*joined, tuple(through), _apart(own, wanted), self._left_out(row.a, b))
+        return Wiring(*joined, tuple(through), distance(own, wanted), self._left_out(row.a, b))
 
     def _left_out(self, unit: Unit, taken: Sequence[str]) -> str:
         """The layer of A before the unit that B goes past; "" where there is none."""
@@ -148,7 +157,7 @@ class Follower:
         row.keys["ordinary_b"] = self.ordinary.outputs[number]
         truth = store.get(row.keys["truth"])
         ordinary = store.get(row.keys["ordinary_b"])
-        shaped, before = _fitted(output, truth.shape), _fitted(ordinary, truth.shape)
+        shaped, before = fitted(output, truth.shape), fitted(ordinary, truth.shape)
         found = output if shaped is None else shaped
         row.keys["fed_b"] = store.put(found)
         row.keys["ordinary_b"] = store.put(ordinary if before is None else before)
@@ -156,6 +165,11 @@ class Follower:
         weights = {
             name.removeprefix("weight."): a for name, a in arrays.items() if name.startswith("weight.")
         }
+        self._fed[number] = (
+            [store.put(each) for each in inputs],
+            {name: store.put(array) for name, array in weights.items()},
+            store.put(output),
+        )
         declared = declare(unit, inputs, weights, output)
         judge = chain.judge(at)
         if judge is None or row.a.op in ("random", UNKNOWN) or unit.op in ("random", UNKNOWN):
@@ -168,7 +182,7 @@ class Follower:
             total = before if number not in self.masked else None
             row.split_b = split_of(judge.truth, fed, total, inputs, ordinary_inputs)
         # Of A's shape where B's is another: what comes after is then judged all the same.
-        answer = _fitted(truth, output.shape)
+        answer = fitted(truth, output.shape)
         answer = truth if answer is None else answer
         return {} if np.array_equal(answer, output) else {"output": answer}
 
@@ -187,7 +201,7 @@ class Follower:
         try:
             if not same:
                 # Weights of their own may well be made for their own order.
-                judge = UnitJudge(_with_weights(ours.flattened(declared.flatten), declared))
+                judge = UnitJudge(with_weights(ours.flattened(declared.flatten), declared))
             if same and row.finding_a.verdict in FINE and np.array_equal(output, self._of_a(row)):
                 found = row.finding_a  # the same bits of the same declaration
             else:
@@ -228,7 +242,7 @@ class Follower:
                 return Finding(
                     UNKNOWN, detail=f"{unknown_finding(unit).detail}; B's shape is {list(output.shape)}"
                 )
-            apart = _apart([output], [truth])
+            apart = distance([output], [truth])
             size = "by nothing" if apart == 0 else f"by {apart:.2g} of the output (Euclidean norms)"
             if np.array_equal(output, truth, equal_nan=True):
                 apart, size = 0.0, "by nothing"
@@ -282,7 +296,7 @@ def _aligned_weights(ours: Declared, theirs: Declared) -> tuple[Declared, bool, 
     return theirs, same, note
 
 
-def _with_weights(ours: Declared, theirs: Declared) -> Declared:
+def with_weights(ours: Declared, theirs: Declared) -> Declared:
     """A's declaration with B's weights, where both have them in one shape."""
     shared = {
         name: theirs.arrays[name]
@@ -290,39 +304,3 @@ def _with_weights(ours: Declared, theirs: Declared) -> Declared:
         if name in theirs.arrays and theirs.arrays[name].shape == array.shape
     }
     return replace(ours, arrays={**ours.arrays, **shared})
-
-
-def _equal_inputs(own: Sequence[Float32], wanted: Sequence[Float32], op: str) -> bool:
-    if len(own) != len(wanted):
-        return False
-
-    def same(a: Sequence[Float32], b: Sequence[Float32]) -> bool:
-        fitted = [_fitted(x, y.shape) for x, y in zip(a, b, strict=True)]
-        return all(
-            x is not None and np.array_equal(x, y, equal_nan=True) for x, y in zip(fitted, b, strict=True)
-        )
-
-    return same(own, wanted) or (op in ("add", "mul") and same(own[::-1], wanted))
-
-
-def _fitted(array: Float32, shape: tuple[int, ...]) -> Float32 | None:
-    """The array in a shape that differs by axes of one alone; None where it differs by more."""
-    if array.shape == shape:
-        return array
-    return array.reshape(shape) if squeezed(array.shape) == squeezed(shape) else None
-
-
-def _apart(own: Sequence[Float32], wanted: Sequence[Float32]) -> float | None:
-    if len(own) != len(wanted):
-        return None
-    errors, sizes = 0.0, 0.0
-    for a, b in zip(own, wanted, strict=True):
-        fitted = _fitted(a, b.shape)
-        if fitted is None:
-            return None
-        difference = inherited_error(b, fitted)
-        if not np.isfinite(difference).all():
-            return math.inf
-        errors += float(np.sum(np.square(difference)))
-        sizes += float(np.sum(np.square(np.where(np.isfinite(b), b, np.float32(0)).astype(np.float64))))
-    return math.sqrt(errors / sizes) if sizes else math.inf

@@ -108,7 +108,7 @@ class UnitJudge:
 
 def own_finding(judge: UnitJudge, framework: str, output: Float32) -> Finding:
     """The verdict on an output of the model that the declaration comes from."""
-    return _finding(judge.explained(framework, output))
+    return finding_of(judge.explained(framework, output))
 
 
 def other_finding(
@@ -121,14 +121,14 @@ def other_finding(
     """The verdict on B's output against A's declaration; declared: B's own, on the same input."""
     ours = judge.declared
     if judge.explains(output):
-        return _finding(judge.explained(framework, output))
+        return finding_of(judge.explained(framework, output))
     visible = [each for each in found if not each.silent]
     if declared.flatten != ours.flatten and declared.flatten is not None:
         visible.append(Difference(FLATTEN, ours.flatten, declared.flatten))
     if visible and declared.known and (own := _judged(declared)) is not None and own.explains(output):
         return _proved(ours, declared, visible, framework, output)
     try:
-        searched = _finding(judge.explained(framework, output))
+        searched = finding_of(judge.explained(framework, output))
     except CaseError as error:
         return Finding("unexplained", detail=str(error))
     if searched.parameter == "padding":
@@ -198,7 +198,8 @@ def _mend(difference: Difference, ours: Declared, framework: str) -> str:
     return mend(change, Declaration(ours.op, ours.arrays, {**ours.params, **layout}), framework)
 
 
-def _finding(found: OutputExplained) -> Finding:
+def finding_of(found: OutputExplained) -> Finding:
+    """A judgement of `explain` in the words of a trace."""
     causes = [cause for cause in found.causes if cause.parameter is not None]
     if not causes:
         fixes = [cause.fix for cause in found.causes if cause.fix]

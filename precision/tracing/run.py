@@ -145,6 +145,12 @@ class Chain:
         judge = self.judge(number)
         return None if judge is None else judge.limit
 
+    def known(self, number: int) -> Declared | None:
+        """The declaration of a unit that is done; None where there is no truth of it."""
+        if number not in self._weights or number in self._without:
+            return None
+        return self.declaration(number)
+
     def declaration(self, number: int) -> Declared:
         row, store = self.rows[number], self.store
         weights = {name: store.get(key) for name, key in self._weights[number].items()}

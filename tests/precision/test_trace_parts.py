@@ -17,7 +17,7 @@ from precision.errors import UserError
 from precision.tracing.carry import carry_weights
 from precision.tracing.declared import declare, differences, reordered, same_weights
 from precision.tracing.errors import split_of
-from precision.tracing.follow import _apart
+from precision.tracing.fitting import distance
 from precision.tracing.glue import ARITHMETIC, glue_explained, glue_truth
 from precision.tracing.judge import UnitJudge, other_finding
 from precision.tracing.match import match_units, read_pairs
@@ -303,8 +303,8 @@ def test_figures_against_plain_norms() -> None:
 
 def test_inputs_are_apart_by_what_is_finite_and_by_no_number_where_only_one_is() -> None:
     a = np.array([[1.0, -np.inf, 2.0]], np.float32)
-    assert _apart([a], [a.copy()]) == 0.0
-    assert _apart([a + np.float32(0.5)], [a]) == pytest.approx(np.sqrt(0.5 / 5))
-    assert _apart([np.array([[1.0, 0.0, 2.0]], np.float32)], [a]) == np.inf
-    assert _apart([np.array([[1.0, np.nan, 2.0]], np.float32)], [a]) == np.inf
-    assert _apart([a[0, :2]], [a]) is None
+    assert distance([a], [a.copy()]) == 0.0
+    assert distance([a + np.float32(0.5)], [a]) == pytest.approx(np.sqrt(0.5 / 5))
+    assert distance([np.array([[1.0, 0.0, 2.0]], np.float32)], [a]) == np.inf
+    assert distance([np.array([[1.0, np.nan, 2.0]], np.float32)], [a]) == np.inf
+    assert distance([a[0, :2]], [a]) is None
