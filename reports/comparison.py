@@ -107,9 +107,13 @@ def evidence(row: dict[str, Any]) -> str:
     return found[0] if found[0] == found[1] else " → ".join(found)
 
 
+def changed_table(found: Comparison) -> Table:
+    """What changed, most telling first."""
+    return _table(found.telling)
+
+
 def page(found: Comparison) -> str:
     """The comparison as one file that needs nothing else; text in it is escaped.  Same cells, same bytes."""
-    changed = found.telling
     body = (
         environment()
         .get_template("compare.html.j2")
@@ -117,7 +121,7 @@ def page(found: Comparison) -> str:
             a=found.a,
             b=found.b,
             numbers=_numbers(found.counts),
-            changed=_table(changed),
+            changed=changed_table(found),
             equal=_table([row for row in found.rows if not _tells(row)], "Equal bits"),
             provenance=_provenance(found),
             not_run=found.not_run,

@@ -65,6 +65,49 @@ def export(
     there, and the index is there when all are.  Raises ValueError for another format or width, and what
     `reports.store.checked` raises for results that break the schema.
     """
+    _checked_forms(figures, tables, width)
+    results = checked(results)
+    every = list(exported_figures(results, invariance))
+    listed = exported_tables(results, invariance)
+    return write_out(folder, every, listed, figures, tables, progress, width, jobs)
+
+
+def write_out(
+    folder: str | os.PathLike[str],
+    every: Sequence[Exported],
+    listed: Sequence[tuple[str, Table]],
+    figures: Sequence[str] = ("svg", "pdf"),
+    tables: Sequence[str] = TABLES,
+    progress: Progress = lambda name: None,
+    width: float = PAGE,
+    jobs: int = 1,
+) -> list[Path]:
+    """Write these figures and tables as `export` does; return the paths.  Raises ValueError as it does."""
+    _checked_forms(figures, tables, width)
+    target = Path(folder)
+    for name in ("figures", "tables"):
+        (target / name).mkdir(parents=True, exist_ok=True)
+    (target / INDEX).unlink(missing_ok=True)  # no half-written folder may look complete
+    written, index = [], ["# Figures", ""]
+    for one, documents in _drawn(every, figures, width, jobs):
+        home = target / "figures"
+        files = zip(figures, documents, strict=True)
+        written += [write(home / f"{one.name}.{form}", content) for form, content in files]
+        written.append(write(home / f"{one.name}.csv", _csv(one.data)))
+        index.append(_entry("figures", one.name, one.caption))
+        progress(one.name)
+    index += ["", "# Tables", ""]
+    for name, table in listed:
+        home = target / "tables"
+        for form in tables:
+            text = getattr(export_tables, form)(table)
+            written.append(write(home / f"{name}.{_ENDS[form]}", text.encode()))
+        written.append(write(home / f"{name}.csv", _csv(_exact(table))))
+        index.append(_entry("tables", name, f"{table.caption}. {table.note}"))
+    return [*written, write(target / INDEX, "\n".join([*index, ""]).encode())]
+
+
+def _checked_forms(figures: Sequence[str], tables: Sequence[str], width: float) -> None:
     for given, known, what in ((figures, FIGURES, "figure"), (tables, TABLES, "table")):
         for each in given:
             if each not in known:
@@ -75,28 +118,6 @@ def export(
         raise ValueError(
             f"a figure is 1 to 40 inches wide; got {width!r}; give 6.9 for a page, 3.3 for a column"
         )
-    results = checked(results)
-    target = Path(folder)
-    for name in ("figures", "tables"):
-        (target / name).mkdir(parents=True, exist_ok=True)
-    (target / INDEX).unlink(missing_ok=True)  # no half-written folder may look complete
-    written, listed = [], ["# Figures", ""]
-    for one, documents in _drawn(list(exported_figures(results, invariance)), figures, width, jobs):
-        home = target / "figures"
-        files = zip(figures, documents, strict=True)
-        written += [write(home / f"{one.name}.{form}", content) for form, content in files]
-        written.append(write(home / f"{one.name}.csv", _csv(one.data)))
-        listed.append(_entry("figures", one.name, one.caption))
-        progress(one.name)
-    listed += ["", "# Tables", ""]
-    for name, table in exported_tables(results, invariance):
-        home = target / "tables"
-        for form in tables:
-            text = getattr(export_tables, form)(table)
-            written.append(write(home / f"{name}.{_ENDS[form]}", text.encode()))
-        written.append(write(home / f"{name}.csv", _csv(_exact(table))))
-        listed.append(_entry("tables", name, f"{table.caption}. {table.note}"))
-    return [*written, write(target / INDEX, "\n".join([*listed, ""]).encode())]
 
 
 def _drawn(

@@ -20,7 +20,8 @@ TABLE_WIDTH = 110
 First = Annotated[Path, typer.Argument(help="a run folder, or its results: what was")]
 Second = Annotated[Path, typer.Argument(help="a run folder, or its results: what is")]
 Output = Annotated[
-    Path | None, typer.Option("-o", "--output", help="write compare.html and compare.csv here")
+    Path | None,
+    typer.Option("-o", "--output", help="write compare.html here, and the table as CSV, LaTeX, Markdown"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print the comparison as JSON")]
 
@@ -32,7 +33,8 @@ def compare(a: First, b: Second, output: Output = None, json_: AsJson = False) -
     where a cell got worse.
     """
     from precision.compare import compare as compare_tables
-    from reports.comparison import Comparison, page, print_comparison
+    from reports.comparison import Comparison, changed_table, page, print_comparison
+    from reports.export_tables import latex, markdown
 
     found = compare_tables(_results(a), _results(b))
     shown = Comparison(str(a), str(b), found.cells, found.provenance, found.not_run)
@@ -47,8 +49,11 @@ def compare(a: First, b: Second, output: Output = None, json_: AsJson = False) -
         output.mkdir(parents=True, exist_ok=True)
         write_atomically(output / "compare.html", page(shown).encode())
         csv = found.cells.to_csv(index=False, lineterminator="\n")
-        write_atomically(output / "compare.csv", csv.encode())
-        for name in ("compare.html", "compare.csv"):
+        table = changed_table(shown)
+        texts = {"compare.csv": csv, "compare.tex": latex(table), "compare.md": markdown(table)}
+        for name, text in texts.items() if table.rows else [("compare.csv", csv)]:
+            write_atomically(output / name, text.encode())
+        for name in ("compare.html", *(texts if table.rows else ("compare.csv",))):
             print(output / name, file=sys.stderr if json_ else sys.stdout)
     return GOT_WORSE if found.worse else 0
 

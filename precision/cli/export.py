@@ -1,8 +1,9 @@
-"""`precision export RUN -o DIR`: every figure and table of a report as files for a paper."""
+"""`precision export RUN -o DIR`: every figure and table of a report, or of a trace, as files for a paper."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from precision.cases import match_names
 from precision.errors import UserError
 from precision.progress import progress
 
-Folder = Annotated[Path, typer.Argument(help="a run folder, or its results")]
+Folder = Annotated[Path, typer.Argument(help="a run folder, its results, or the folder of a trace")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="figures/, tables/ and index.md go here")]
 Figures = Annotated[str, typer.Option(help="comma-separated, of svg, pdf, png; empty for none")]
 Tables = Annotated[str, typer.Option(help="comma-separated, of latex, markdown; empty for none")]
@@ -38,12 +39,16 @@ def export(
     from reports import StoreError
     from reports.result import Result
 
+    if output.exists() and not output.is_dir():
+        raise UserError(f"the output is a folder; {output} is a file; name another")
+    if (folder / "trace.json").is_file():
+        if cases is not None:
+            raise UserError(f"cases are those of a run; {folder} holds a trace; leave --cases out")
+        return _trace(folder / "trace.json", output, _words(figures), _words(tables), width)
     try:
         found = Result.load(folder)
     except StoreError as error:
         raise UserError(str(error)) from None
-    if output.exists() and not output.is_dir():
-        raise UserError(f"the output is a folder; {output} is a file; name another")
     if cases is not None:
         kept = _only(found.results, cases)
         asked = found.invariance
@@ -55,6 +60,28 @@ def export(
             )
     except ValueError as error:  # a format that there is not, or a width
         raise UserError(str(error)) from None
+    return _said(paths, output)
+
+
+def _trace(file: Path, output: Path, figures: tuple[str, ...], tables: tuple[str, ...], width: float) -> int:
+    from reports.export_trace import export_trace, page_of, trace_figures
+    from reports.schema import SchemaError
+
+    try:
+        found = page_of(json.loads(file.read_text("utf-8")))
+    except (OSError, ValueError, AttributeError, TypeError, SchemaError) as error:
+        raise UserError(
+            f"a trace is what `precision trace -o` writes; {file}: {error}; trace again"
+        ) from None
+    try:
+        with progress("export", sum(1 for _ in trace_figures(found))) as advance:
+            paths = export_trace(found, output, figures, tables, advance, width)
+    except ValueError as error:  # a format that there is not, or a width
+        raise UserError(str(error)) from None
+    return _said(paths, output)
+
+
+def _said(paths: list[Path], output: Path) -> int:
     print(f"{len(paths)} files in {output}; {output / 'index.md'} says what each shows", file=sys.stderr)
     for name in ("figures", "tables"):
         print(output / name)

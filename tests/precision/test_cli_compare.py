@@ -41,7 +41,10 @@ def test_what_changed_is_printed_written_and_the_status(precision_command, folde
     assert done.returncode == 1, done.stderr
     assert "Something got worse: 1 worse, 1 changed bits only, 8 gone" in done.stdout
     assert "- conv2d-1x1" in done.stdout
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["compare.csv", "compare.html"]
+    written = {path.suffix: path.read_text() for path in (tmp_path / "out").iterdir()}
+    assert set(written) == {".csv", ".html", ".md", ".tex"}
+    assert "| conv2d-1x1 | torch.cpu |" in written[".md"].replace("\\", "")
+    assert r"\begin{longtable}" in written[".tex"]
     back = precision_command("compare", str(folders / "b"), str(folders / "a"), "--json")
     assert back.returncode == 0
     found = json.loads(back.stdout)
@@ -50,9 +53,11 @@ def test_what_changed_is_printed_written_and_the_status(precision_command, folde
     assert {cell["mark"] for cell in found["cells"]} == {"+", "~", "x", "="}
 
 
-def test_the_same_folder_twice_is_equal(precision_command, folders):
-    done = precision_command("compare", str(folders / "b"), str(folders / "b"))
+def test_the_same_folder_twice_is_equal(precision_command, folders, tmp_path):
+    out = tmp_path / "out"
+    done = precision_command("compare", str(folders / "b"), str(folders / "b"), "-o", str(out))
     assert done.returncode == 0
+    assert sorted(path.name for path in out.iterdir()) == ["compare.csv", "compare.html"]
     assert "Nothing got worse" in done.stdout
 
 

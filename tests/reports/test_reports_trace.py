@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from reports.schema import SchemaError
-from reports.trace_page import DECISIONS, LAYERS, TracePage, page
+from reports.trace_page import DECISIONS, GRADIENTS, LAYERS, TracePage, page
 
 HOSTILE = "<script>alert(1)</script>\u202e"
 
@@ -80,3 +80,33 @@ def test_a_missing_column_is_named() -> None:
         TracePage("a", "b", pd.DataFrame(columns=[name for name in LAYERS if name != "mend"]))
     with pytest.raises(SchemaError, match="'status' is missing"):
         TracePage("a", "b", made().layers, pd.DataFrame(columns=list(DECISIONS[:-1])))
+
+
+def back(*rows: dict[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame([{"of": "weight", **row} for row in rows], columns=list(GRADIENTS))
+
+
+def test_gradients_have_a_section_of_their_own() -> None:
+    found = made(layer("one"), gradients=back(layer("one"), layer("one", of="input")))
+    text = page(found)
+    assert found.fine
+    assert "exact or differ by rounding only; the same holds for 2 gradients." in text
+    assert '<section id="gradients">' in text
+    assert text.count('<svg viewBox="') == 4  # layers and gradients of A and B
+    assert "down 2 gradients. Largest: 1.00e-7 at one, weight." in text
+    assert '<section id="gradients">' not in page(made(layer("one")))
+
+
+def test_a_gradient_beyond_rounding_is_named() -> None:
+    odd = layer("two", "semantics", of="input", parameter="eps", declared=1e-5, found=1e-3, mend="eps=1e-5")
+    found = made(layer("one"), layer("two"), gradients=back(odd, layer("one")))
+    text = page(found)
+    assert not found.fine
+    assert "; 1 of 2 gradients is more than rounding, first from the end two, input." in text
+    assert "two, input (conv2d)" in text
+    assert "eps=1e-5" in text
+
+
+def test_gradients_without_a_column_are_refused() -> None:
+    with pytest.raises(SchemaError, match=r"gradients have the columns .* 'of' is missing"):
+        made(layer("one"), gradients=back(layer("one")).drop(columns="of"))
