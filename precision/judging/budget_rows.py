@@ -52,6 +52,13 @@ def with_formula(row: Row) -> Row:
     return {**row, "parameter": "variance", "declared": _json("two passes"), "found": _json("one pass")}
 
 
+def with_transform(row: Row, words: str) -> Row:
+    """The row of accumulation as what a replay of transformed tiles proves; any other row as it is."""
+    if row["cause"] != "accumulation" or not words:
+        return row
+    return {**row, "evidence": "proved", "detail": f"{words}: what its transforms and its sums round"}
+
+
 def _row(cause: Cause, figures: Row | None) -> Row:
     """figures: those of the cause's part of the budget, which are the cause's own where it has all of it."""
     found: Row = {"share": cause.share, "part_ulp_rms": cause.rms_ulp}

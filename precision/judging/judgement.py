@@ -16,7 +16,7 @@ from precision.capture import Capture
 from precision.cases import VARIANTS, Case
 from precision.inputs import checksum
 from precision.judging import case_folder
-from precision.judging.budget_rows import budget_rows, hidden_row, with_formula
+from precision.judging.budget_rows import budget_rows, hidden_row, with_formula, with_transform
 from precision.judging.case_details import Details
 from precision.judging.case_folder import ShapeError
 from precision.judging.case_judge import Judge
@@ -300,7 +300,7 @@ class CaseJudge:
     ) -> None:
         """Add the causes; of another function also those that only a probe or the verdict names."""
         where = self._where(mode)
-        rows = budget_rows(explained)
+        rows = [with_transform(row, verdict.transform if verdict else "") for row in budget_rows(explained)]
         if verdict is not None and verdict.verdict == "semantics" and explained.verdict != "semantics":
             rows = [with_formula(row) for row in rows]
             rows += [hidden_row(row) for row in budget_rows(shown) if row["parameter"]] if shown else []

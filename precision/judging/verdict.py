@@ -34,11 +34,15 @@ WEAKEST = ("none", "consistent", "bounded", "proved")
 
 @dataclass(frozen=True)
 class Verdict:
-    """A judgement with its evidence and one sentence that says why."""
+    """A judgement with its evidence and one sentence that says why.
+
+    transform: the algorithm with transforms that gives every bit, in words, where that is the evidence.
+    """
 
     verdict: str
     evidence: str
     reason: str
+    transform: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,8 @@ def _by_search(evidence: Evidence) -> Verdict:
     wild = bool(explained.figures.get("nonfinite_mismatches"))
     if evidence.transform and explained.verdict == "rounding":
         words = "its transforms mix neighbours and round what they mix"
-        return Verdict("rounding", "proved", f"bit for bit: {evidence.transform}; {words}")
+        reason = f"bit for bit: {evidence.transform}; {words}"
+        return Verdict("rounding", "proved", reason, evidence.transform)
     if evidence.width.unlikely and not (evidence.normalization or wild):
         return _narrow(evidence)
     return _rounding(evidence)

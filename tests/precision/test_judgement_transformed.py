@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from precision.cases import load_suite
+from precision.judging.budget_rows import with_transform
 from precision.judging.probe import judge_probe, probe_limits
 from precision.judging.transformed import winograd_words
 from reference import plain_float32
@@ -66,3 +67,13 @@ def test_a_plain_sum_a_sample_and_other_ops_are_none():
     assert winograd_words(CONV, {name: replace(each, whole=False) for name, each in found.items()}) == ""
     assert winograd_words(CASES["wgan-generator-input"], found) == ""
     assert winograd_words(replace(CONV, params={**CONV.params, "stride": 2}), found) == ""
+
+
+def test_the_budget_says_what_the_replay_proves_and_nothing_more():
+    sums = {"cause": "accumulation", "evidence": "bounded", "share": 0.9, "detail": "within the bound"}
+    rounding = {"cause": "output rounding", "evidence": "proved", "share": 0.1, "detail": "half an ulp"}
+    told = with_transform(sums, "F(6x6, 3x3) gives all 4 outputs")
+    assert told == {**sums, "evidence": "proved", "detail": told["detail"]}
+    assert told["detail"].startswith("F(6x6, 3x3) gives all 4 outputs")
+    assert with_transform(rounding, "F(6x6, 3x3) gives all 4 outputs") == rounding
+    assert with_transform(sums, "") == sums

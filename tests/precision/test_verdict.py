@@ -99,6 +99,8 @@ def test_a_transform_is_not_narrow_where_its_replay_gives_every_bit():
     assert verdict(width=NARROW) == ("unexplained", "none")
     assert verdict(width=NARROW, transform=words) == ("rounding", "proved")
     assert words in judged(width=NARROW, transform=words).reason
+    assert judged(width=NARROW, transform=words).transform == words
+    assert judged(transform=words, search="exact").transform == ""
     # It is no leave to be wrong.
     assert verdict(width=NARROW, probe=OFF, transform=words)[0] == "semantics"
     assert verdict(LOST, search="unexplained", width=NARROW, transform=words) == ("unexplained", "none")
