@@ -110,7 +110,7 @@ def page(found: TracePage) -> str:
         layers=tables["layers"],
         back=[picture for side in SIDES if (picture := _descent(back, side)) is not None],
         gradients=tables["gradients"],
-        findings=_findings([*rows, *back]),
+        findings=_findings([*rows, *_alone_in_gradients(rows, back)]),
         decisions=tables["decisions"],
         notes=[*found.notes, *_alone(found.unmatched)],
     )  # fmt: skip
@@ -217,6 +217,12 @@ def _findings(rows: Sequence[Row]) -> list[tuple[str, list[tuple[str, str]]]]:
         facts += [("mend", row["mend"])] if row["mend"] else []
         found.append((f"{named(row)} ({row['op']})", facts))
     return found
+
+
+def _alone_in_gradients(rows: Sequence[Row], back: Sequence[Row]) -> list[Row]:
+    """The gradients that differ by more than their layers do: the others have the same cause and mend."""
+    told = {(row["layer_a"], row["parameter"]) for row in rows if row["verdict"] not in FINE}
+    return [row for row in back if (row["layer_a"], row["parameter"]) not in told]
 
 
 def _value(value: Any) -> str:

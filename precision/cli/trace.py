@@ -25,6 +25,7 @@ ModeB = Annotated[str | None, typer.Option("--mode-b", help="a mode, say tensorf
 Weights = Annotated[str | None, typer.Option(help="a: carry A's weights into B; b: the other way")]
 Match = Annotated[Path | None, typer.Option(help="a CSV file of pairs: a_name,b_name")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="keep the table and all arrays here")]
+Gradients = Annotated[bool, typer.Option("--gradients", help="go back through both models too")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the trace as JSON")]
 Timeout = Annotated[float, typer.Option(help="seconds a model may take for one layer")]
 
@@ -40,6 +41,7 @@ def trace(
     weights: Weights = None,
     match: Match = None,
     output: Output = None,
+    gradients: Gradients = False,
     json_: AsJson = False,
     timeout: Timeout = 600.0,
 ) -> int:
@@ -60,6 +62,7 @@ def trace(
             weights=weights,
             match=match,
             output=output,
+            gradients=gradients,
             timeout=timeout,
             progress=advance,
         )
@@ -71,7 +74,8 @@ def trace(
         from precision.capture import write_atomically
         from reports.trace_page import TracePage, page
 
-        shown = TracePage(str(a), str(b), found.table, found.decisions, found.notes, found.unmatched)
+        tables = (found.table, found.decisions, found.notes, found.unmatched, found.gradients)
+        shown = TracePage(str(a), str(b), *tables)
         write_atomically(output / "trace.html", page(shown).encode())
     if json_:
         print(json.dumps(found.to_json(), indent=1, allow_nan=False))

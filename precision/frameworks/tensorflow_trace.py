@@ -9,14 +9,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from tensorflow.python.eager import context, execute
 from tensorflow.python.framework import op_callbacks
 
 from precision.frameworks import tensorflow_trace_attention as attention
@@ -24,6 +23,8 @@ from precision.frameworks import tensorflow_trace_functions as functions
 from precision.frameworks import tensorflow_trace_layers as layers
 from precision.frameworks import tensorflow_trace_operations as operations
 from precision.frameworks.tensorflow_tensors import state
+from precision.frameworks.tensorflow_trace_gradients import TensorFlowGraphs, entered, executed
+from precision.tracing.autograd import Swap
 from precision.tracing.tape import (
     RANDOM,
     UNKNOWN,
@@ -224,7 +225,7 @@ class Recorder:
         tracked = any(self.tape.known(each) is not None for each in tensors)
         with self.silence():
             self._hold(name, inputs, tensors, outputs)
-        views: list[tuple[Any, Any]] = []
+        viewed = list(inputs)
         if name in operations.RANDOM:
             call = Call(RANDOM, (), detail=name)
             last_in = last_out = False
@@ -237,8 +238,8 @@ class Recorder:
             return
         else:
             with self.silence():
-                given, views = self._untransposed(name, inputs, _pairs(attributes))
-                found = operations.call_of(name, given, _pairs(attributes), outputs, self.tape)
+                viewed = self._untransposed(name, inputs, _pairs(attributes))
+                found = operations.call_of(name, viewed, _pairs(attributes), outputs, self.tape)
             if found is None or not all(map(self.tape.frame.is_number, found[0].operands)):
                 numbers = tuple(each for each in tensors if self.tape.known(each) is not None)
                 last = self.tape.last(tensors)
@@ -246,14 +247,16 @@ class Recorder:
             call, last_in, last_out = found
 
         def compute(given: tuple[Any, ...]) -> Any:
-            swap = {id(old): new for old, new in zip(call.operands, given, strict=True) if old is not new}
-            if not swap:
+            swap = Swap(call.operands, given)
+            if not swap and not self.tape.recomputes(call):
                 return list(outputs) if len(outputs) > 1 else outputs[0]
-            for own, view in views:
-                if id(view) in swap:
-                    swap[id(own)] = tf.linalg.matrix_transpose(swap.pop(id(view)))
-            fed = [swap.get(id(each), each) for each in inputs]
-            new = execute.quick_execute(name, len(outputs), fed, attributes, context.context())
+            fed = []
+            for own, view in zip(inputs, viewed, strict=True):
+                new = swap(view)
+                if own is not view:
+                    new = own if new is view else tf.linalg.matrix_transpose(new)
+                fed.append(new)
+            new = executed(self.tape, name, fed, attributes, len(outputs))
             return new if len(new) > 1 else new[0]
 
         word = name if call.op == UNKNOWN else call.op
@@ -262,14 +265,12 @@ class Recorder:
         # The list itself is what the operation returns.
         outputs[:] = result if isinstance(result, list) else [result]
 
-    def _untransposed(
-        self, name: str, inputs: Any, attributes: Mapping[str, Any]
-    ) -> tuple[list[Any], list[tuple[Any, Any]]]:
-        """The operands of a product as they are multiplied, and of each that is transposed for it the view.
+    def _untransposed(self, name: str, inputs: Any, attributes: Mapping[str, Any]) -> list[Any]:
+        """The operands of a product as they are multiplied: of each that is transposed for it the view.
 
         A product that transposes an operand by itself is two calls, as it is where it is written so.
         """
-        given, views = list(inputs), []
+        given = list(inputs)
         for at, flags in enumerate(operations.TRANSPOSED.get(name, ())):
             x = given[at]
             if not any(attributes.get(flag) for flag in flags) or self.tape.held(x) is not None:
@@ -284,8 +285,7 @@ class Recorder:
                     call, word, lambda new: tf.linalg.matrix_transpose(new[0]), False, False
                 )
             given[at] = view
-            views.append((x, view))
-        return given, views
+        return given
 
     def _hold(self, name: str, inputs: Any, tensors: list[Any], outputs: Any) -> None:
         """Remember tensors that hold the numbers of one of the model's variables."""
@@ -294,6 +294,8 @@ class Recorder:
             if variable is not None and outputs[0].dtype == tf.float32:
                 weight = Weight(lambda: np.array(variable, np.float32), variable.assign)
                 self.tape.hold(outputs[0], weight)
+                if isinstance(self.tape.graphs, TensorFlowGraphs):
+                    self.tape.graphs.read(variable)
         held = self.tape.held(tensors[0]) if name in operations.SPREADS and tensors else None
         spread = None if held is None else operations.spread(held, outputs[0])
         if spread is not None:
@@ -303,6 +305,13 @@ class Recorder:
 def _pairs(attributes: Any) -> dict[str, Any]:
     found = list(attributes or ())
     return dict(zip(found[::2], found[1::2], strict=True))
+
+
+def _given(tensors: list[Any], names: Sequence[str]) -> Any:
+    """What the model is called with."""
+    if names:
+        return dict(zip(names, tensors, strict=True))
+    return tensors[0] if len(tensors) == 1 else tensors
 
 
 class Model:
@@ -341,25 +350,32 @@ class Model:
     def run(self, tape: Tape, inputs: list[NDArray[Any]], seed: int, names: Sequence[str] = ()) -> list[Any]:
         """One pass; all variables, those of seeds included, are put back.  names: keys of the inputs."""
         tensors = [tf.constant(array) for array in inputs]
-        for k, tensor in enumerate(tensors):
-            tape.mark(tensor, frozenset([-1 - k]), self.input_last(len(tensor.shape)))
-        given = dict(zip(names, tensors, strict=True)) if names else tensors
-        given = tensors[0] if len(tensors) == 1 and not names else given
+        lasts = [self.input_last(len(tensor.shape)) for tensor in tensors]
         if not self._built:
             # Layers without weights yet would be built in the middle of the pass, on symbolic tensors.
-            self.model(given)
+            self.model(_given(tensors, names))
             self._built = True
         variables = list(self.model.variables)
         before = [np.array(variable) for variable in variables]
         keras.utils.set_random_seed(seed)
         recorder = Recorder(tape, self.model)
         try:
-            with tf.device(state["device"]), recorder.listening():
-                output = self.model(given)
+            with (
+                tf.device(state["device"]),
+                nullcontext() if tape.graphs is None else tape.graphs.running(self.model),
+            ):
+                tensors = entered(tape, tensors, lasts)
+                for k, (tensor, last) in enumerate(zip(tensors, lasts, strict=True)):
+                    tape.mark(tensor, frozenset([-1 - k]), last)
+                with recorder.listening():
+                    output = self.model(_given(tensors, names))
+                found = [each for each in tf.nest.flatten(output) if isinstance(each, tf.Tensor)]
+                if tape.finish is not None:
+                    tape.finish(found)
         finally:
             for variable, value in zip(variables, before, strict=True):
                 variable.assign(value)
-        return [each for each in tf.nest.flatten(output) if isinstance(each, tf.Tensor)]
+        return found
 
     def _layers(self) -> Iterator[Any]:
         return iter(self.model._flatten_layers(include_self=False, recursive=True))
@@ -372,3 +388,7 @@ def seeded(seed: int) -> None:
 
 def frame() -> Frame:
     return TensorFlowFrame()
+
+
+def graphs(whole: bool) -> TensorFlowGraphs:
+    return TensorFlowGraphs(whole)

@@ -37,7 +37,7 @@ def embedding_call(layer: Any, operands: tuple[Any, ...]) -> Call | None:
     table, indices = layer.embeddings, operands[0]
     if not hasattr(table, "assign"):
         return None  # a low-rank change is added to it
-    weight = Weight(lambda: np.array(table, np.float32), table.assign)
+    weight = Weight(lambda: np.array(table, np.float32), table.assign, native=table)
     found = np.array(indices)
     held = {"weight": weight, "indices": Weight(lambda: np.array(found, np.float32))}
     return Call("embedding", operands, {}, held, "Embedding")
@@ -74,14 +74,22 @@ class FlatDense:
     def call(self, operand: Any) -> Call:
         kernel, bias = self.layer._kernel, self.layer.bias
 
-        def get() -> Float32:
-            return np.ascontiguousarray(np.array(kernel, np.float32).reshape(self.inputs, self.outputs).T)
+        def turn(array: Float32) -> Float32:
+            return array.reshape(self.inputs, self.outputs).T
 
-        held = {"weight": Weight(get, lambda array: kernel.assign(array.T.reshape(kernel.shape)))}
+        def get() -> Float32:
+            return np.ascontiguousarray(turn(np.array(kernel, np.float32)))
+
+        def put(array: Float32) -> None:
+            kernel.assign(array.T.reshape(kernel.shape))
+
+        held = {"weight": Weight(get, put, native=kernel, turn=turn)}
         if bias is not None:
             held["bias"] = Weight(
                 lambda: np.array(bias, np.float32).reshape(-1),
                 lambda array: bias.assign(array.reshape(bias.shape)),
+                native=bias,
+                turn=lambda array: array.reshape(-1),
             )
         return Call("linear", (operand,), {}, held, "EinsumDense")
 

@@ -56,7 +56,7 @@ def _weight(variable: Any, to: Turn | None = None, back: Turn | None = None) -> 
     def put(array: Float32) -> None:
         variable.assign(np.ascontiguousarray(array if back is None else back(array)))
 
-    return Weight(get, put)
+    return Weight(get, put, native=variable, turn=to)
 
 
 def _weights(**variables: Any) -> dict[str, Weight]:

@@ -124,15 +124,19 @@ def _with_parameter(
     shape = [1] * (rank - len(own)) + own
     turned = last and rank > 2
 
-    def get() -> Any:
-        array = held.get().reshape(shape)
+    def turn(array: Any) -> Any:
+        array = array.reshape(shape)
         return np.ascontiguousarray(np.moveaxis(array, -1, 1)) if turned else array
+
+    def get() -> Any:
+        return turn(held.get())
 
     def put(array: Any) -> None:
         if held.put is not None:
             held.put((np.moveaxis(array, 1, -1) if turned else array).reshape(own))
 
-    return Call(op, rest, {**params, "at": at[0]}, {"weight": Weight(get, put)}, op), last, last
+    weight = Weight(get, put, native=operands[at[0]], turn=turn)
+    return Call(op, rest, {**params, "at": at[0]}, {"weight": weight}, op), last, last
 
 
 def _binary(op: str, operands: tuple[Any, ...], tape: Tape, last: bool) -> Found | None:
@@ -225,14 +229,18 @@ def _matmul(operands: Any, attributes: Mapping[str, Any], tape: Tape) -> Found:
         return Call("matmul", tuple(operands[:2]), {}, {}, "tf MatMul"), False, False
     as_is = any(attributes.get(name) for name in _BOTH[1])
 
+    def turn(array: Any) -> Any:
+        return array if as_is else np.ascontiguousarray(array.T)
+
     def get() -> Any:
-        return held.get() if as_is else np.ascontiguousarray(held.get().T)
+        return turn(held.get())
 
     def put(array: Any) -> None:
         if held.put is not None:
             held.put(array if as_is else np.ascontiguousarray(array.T))
 
-    return Call("linear", operands[:1], {}, {"weight": Weight(get, put)}, "tf MatMul"), False, False
+    weight = Weight(get, put, native=operands[1], turn=turn)
+    return Call("linear", operands[:1], {}, {"weight": weight}, "tf MatMul"), False, False
 
 
 def _conv(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found | None:
@@ -246,8 +254,11 @@ def _conv(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found | N
         sides = rule
     kernel = operands[1]
 
+    def turn(array: Any) -> Any:
+        return np.ascontiguousarray(array.transpose(3, 2, 0, 1))
+
     def get() -> Any:
-        return np.ascontiguousarray(kernel.numpy().transpose(3, 2, 0, 1))
+        return turn(kernel.numpy())
 
     params = {
         "stride": [int(n) for n in attributes["strides"][1:3]],
@@ -255,7 +266,8 @@ def _conv(operands: Any, attributes: Any, outputs: Any, last: bool) -> Found | N
         "dilation": [int(n) for n in attributes.get("dilations", [1, 1, 1, 1])[1:3]],
         "groups": int(operands[0].shape[-1]) // int(kernel.shape[2]),
     }
-    return Call("conv2d", operands[:1], params, {"weight": Weight(get)}, "tf Conv2D"), True, True
+    weight = Weight(get, native=kernel, turn=turn)
+    return Call("conv2d", operands[:1], params, {"weight": weight}, "tf Conv2D"), True, True
 
 
 def _pool(kind: str) -> Any:

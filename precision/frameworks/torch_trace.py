@@ -18,6 +18,8 @@ from precision.frameworks import torch_trace_calls as calls
 from precision.frameworks import torch_trace_names as names
 from precision.frameworks.torch_tensors import formatted, state
 from precision.frameworks.torch_trace_attention import Heads
+from precision.frameworks.torch_trace_gradients import TorchGraphs, changing, entered, put_in
+from precision.tracing.autograd import CUT, Swap
 from precision.tracing.tape import UNKNOWN, Call, Frame, Tape, TraceError, Weight
 
 Float32 = NDArray[np.float32]
@@ -104,19 +106,32 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
 
     def _recorded(self, call: Call, func: Any, args: Any, given: dict[str, Any], name: str) -> Any:
         def compute(operands: tuple[Any, ...]) -> Any:
-            swap = {id(old): new for old, new in zip(call.operands, operands, strict=True) if old is not new}
-            if in_place and swap:
+            if cut and in_place:
+                # A leaf cannot be changed in place, and what is held should not change later.
+                at = next((k for k, each in enumerate(call.operands) if each is changed), 0)
+                operands = tuple(each.clone() if k == at else each for k, each in enumerate(operands))
+            swap = Swap(call.operands, operands)
+            if in_place and swap and self.tape.graphs is None:
                 # The tensor itself is changed: what it should hold is put into it first.
+                kept = []
                 for old, new in zip(call.operands, operands, strict=True):
                     if old is not new and old.shape == new.shape:
                         old.copy_(new)
-                        swap.pop(id(old))
+                        kept.append(old)
+                    else:
+                        kept.append(new)
+                swap = Swap(call.operands, kept)
             return func(*_swapped(args, swap), **_swapped(given, swap))
 
         in_place = name in names.IN_PLACE or bool(given.get("inplace")) or calls.inplace_flag(name, args)
-        into = _put if in_place else None
+        changed = args[0] if args else given.get("input")
+        call = changing(call, changed) if in_place else call
+        unit = self.tape.starts.get(len(self.tape.nodes))
+        cut = self.tape.kind == CUT and unit is not None
+        into = None if not in_place else put_in(changed) if cut else _put
         before = {id(each): _version(each) for each in call.operands}
-        output = self.tape.record(call, self._name(call.op, name), compute, False, False, into)
+        name_of = self._name(call.op, name)
+        output = self.tape.record(call, name_of, compute, False, False, into, [changed] if in_place else [])
         if call.op == UNKNOWN:
             for each in call.operands:
                 if _version(each) != before[id(each)] and each is not output:
@@ -168,6 +183,7 @@ class Recorder(TorchFunctionMode):  # type: ignore[misc]
         return Weight(
             lambda: np.array(tensor.detach().float().cpu().numpy(), np.float32, order="C", copy=True),
             put if self._parameter(tensor) is not None else None,
+            native=tensor,
         )
 
     def named(self, part: str) -> str:
@@ -202,13 +218,13 @@ def _flat(values: list[Any]) -> list[Any]:
     return found
 
 
-def _swapped(value: Any, swap: Mapping[int, Any]) -> Any:
+def _swapped(value: Any, swap: Swap) -> Any:
     if isinstance(value, dict):
         return {key: _swapped(item, swap) for key, item in value.items()}
     if isinstance(value, list | tuple):
         items = [_swapped(item, swap) for item in value]
         return items if isinstance(value, list) else tuple(items)
-    return swap.get(id(value), value)
+    return swap(value)
 
 
 class Model:
@@ -257,7 +273,8 @@ class Model:
         tensors = [self._tensor(array) for array in inputs]
         if any(map(nn.parameter.is_lazy, self.module.parameters())):
             # Weights that the first input shapes would be made in the middle of the pass.
-            self._called(tensors, names_of)
+            with torch.no_grad():
+                self._called(tensors, names_of)
         torch.manual_seed(seed)
         buffers = {name: value.clone() for name, value in self.module.named_buffers()}
         paths = {id(each): name for name, each in self.module.named_modules()}
@@ -275,27 +292,33 @@ class Model:
             nn.modules.module.register_module_forward_pre_hook(enter),
             nn.modules.module.register_module_forward_hook(leave),
         ]
-        for k, tensor in enumerate(tensors):
-            tape.mark(tensor, frozenset([-1 - k]), False)
         self.recorder = Recorder(tape, self.module, path)
         try:
-            with self.recorder:
-                output = self._called(tensors, names_of)
+            with torch.no_grad() if tape.graphs is None else tape.graphs.running(self.module):
+                tensors = entered(tape, tensors)
+                for k, tensor in enumerate(tensors):
+                    tape.mark(tensor, frozenset([-1 - k]), False)
+                try:
+                    with self.recorder:
+                        output = self._called(tensors, names_of)
+                finally:
+                    for hook in hooks:
+                        hook.remove()
+                found = list(output.values()) if isinstance(output, dict) else _flat([output])
+                found = [each for each in found if isinstance(each, torch.Tensor)]
+                if tape.finish is not None:
+                    tape.finish(found)
         finally:
-            for hook in hooks:
-                hook.remove()
             with torch.no_grad():
                 for name, value in self.module.named_buffers():
                     if name in buffers:
                         value.copy_(buffers[name])
-        found = list(output.values()) if isinstance(output, dict) else _flat([output])
-        return [each for each in found if isinstance(each, torch.Tensor)]
+        return found
 
     def _called(self, tensors: list[torch.Tensor], names_of: Sequence[str]) -> Any:
-        with torch.no_grad():
-            if names_of:
-                return self.module(**dict(zip(names_of, tensors, strict=True)))
-            return self.module(*tensors)
+        if names_of:
+            return self.module(**dict(zip(names_of, tensors, strict=True)))
+        return self.module(*tensors)
 
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
         tensor = torch.from_numpy(np.array(array, copy=True)).to(state["device"])
@@ -311,3 +334,7 @@ def seeded(seed: int) -> None:
 
 def frame() -> Frame:
     return TorchFrame()
+
+
+def graphs(whole: bool) -> TorchGraphs:
+    return TorchGraphs(whole)

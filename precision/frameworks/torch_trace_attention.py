@@ -68,6 +68,11 @@ def _call(operands: tuple[Any, ...], scale: float, mask: NDArray[np.float32] | N
     return Call(ATTENTION, operands, params, held, "scaled_dot_product_attention")
 
 
+def _rows(weight: Weight, packed: Any, rows: slice) -> Weight:
+    """A part of a packed matrix; what is differentiated is the whole of it."""
+    return Weight(weight.get, weight.put, packed, lambda array: array[rows], rows=f"{rows.start}:{rows.stop}")
+
+
 def _array(tensor: Any) -> NDArray[np.float32]:
     return np.array(tensor.detach().float().cpu().numpy(), np.float32, order="C", copy=True)
 
@@ -130,11 +135,12 @@ class Heads:
                     given = [fed if each is x else each for each in (q, k, v)]
                     return self._turn(self._original(*given, w, b)[at])
 
-                held = {"weight": recorder.weight(w[rows])}
+                held = {"weight": _rows(recorder.weight(w[rows]), w, rows)}
                 if b is not None:
-                    held["bias"] = recorder.weight(b[rows])
+                    held["bias"] = _rows(recorder.weight(b[rows]), b, rows)
                 call = Call("linear", (operand,), {}, held, "linear")
-                found = recorder.tape.record(call, recorder.named(part), compute, False, False)
+                named = recorder.named(part)
+                found = recorder.tape.record(call, named, compute, False, False, fixed=[operand])
                 results.append(recorder.moved(self._back(found, computed[at]).contiguous(), [found]))
         return results
 
@@ -186,7 +192,8 @@ class Heads:
         if bias is not None:
             held["bias"] = self.recorder.weight(bias)
         call = Call("linear", (operand,), {}, held, "linear")
-        found = self.recorder.tape.record(call, self.recorder.named(name), compute, False, False)
+        named = self.recorder.named(name)
+        found = self.recorder.tape.record(call, named, compute, False, False, fixed=[operand])
         return self.recorder.moved(self._back(found, x).contiguous(), [found])
 
     def _attended(self, func: Any, args: Any, given: Any) -> Any:
@@ -215,7 +222,8 @@ class Heads:
         call = _call(tuple(parts), core["scale"], added)
         if not all(map(self.recorder.tape.frame.is_number, parts)):
             call = Call(UNKNOWN, tuple(parts), detail="attention")
-        found = self.recorder.tape.record(call, self.recorder.named(ATTENTION), compute, False, False)
+        named = self.recorder.named(ATTENTION)
+        found = self.recorder.tape.record(call, named, compute, False, False, fixed=parts)
         return self.recorder.moved(found.reshape(-1, *found.shape[2:]), [found])
 
     def _split(self, tensor: Any) -> Any:

@@ -29,4 +29,9 @@ def ranked(weight: Weight, rank: int) -> Weight:
         array = weight.get()
         return array.reshape((1,) * (rank - array.ndim) + array.shape)
 
-    return Weight(get, None if put is None else lambda array: put(array.reshape(own)))
+    def turn(array: Any) -> Any:
+        turned = weight.canonical(array)
+        return turned.reshape((1,) * (rank - turned.ndim) + turned.shape)
+
+    back = None if put is None else lambda array: put(array.reshape(own))
+    return Weight(get, back, weight.native, turn, weight.rows)

@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 from precision.errors import CannotRun, UserError
 from precision.live import find_mode
 from precision.modes import Mode
+from precision.tracing.backward.chain import GradientRow
+from precision.tracing.backward.follow import gradient_rows
 from precision.tracing.carry import carry_weights
 from precision.tracing.decide import last_decisions
 from precision.tracing.follow import Follower
 from precision.tracing.judge import UNKNOWN, Finding
 from precision.tracing.match import Matching, match_units, read_pairs
 from precision.tracing.process import ModelError, TraceProcess
-from precision.tracing.result import Trace, row_values
+from precision.tracing.result import Trace, gradient_values, row_values
 from precision.tracing.run import Chain, Row, Side, ordinary_pass
 from precision.tracing.store import Store, write_layer
 from precision.tracing.units import FLOAT32, build_units, read_calls
@@ -51,6 +53,7 @@ def trace(
     weights: str | None = None,
     match: Mapping[str, str] | str | Path | None = None,
     output: str | Path | None = None,
+    gradients: bool = False,
     timeout: float = 600.0,
     progress: Progress = lambda what: None,
 ) -> Trace:
@@ -61,7 +64,8 @@ def trace(
     also of the weights that a model draws. mode_a, mode_b: modes, by default the framework that the file
     imports on the CPU. weights: "a" carries A's weights into B, "b" the other way. match: {name in A: name
     in B}, or a CSV file of such pairs, for what order, type and shape do not tell. output: a folder for the
-    table and every layer's arrays. timeout: seconds for one layer.
+    table and every layer's arrays. gradients: go back through both models too, see
+    `precision.tracing.backward.chain`; both graphs are then in memory. timeout: seconds for one layer.
 
     Raises UserError, one line, for models, inputs, weights or matches that do not fit; CannotRun for a mode
     that this machine does not have.
@@ -99,17 +103,21 @@ def trace(
         }
         rows = [Row(unit) for unit in sides["a"].units]
         chain = Chain(sides["a"], ordinary["a"], store, rows, lambda name: progress(f"truth {name}"))
+        follower = Follower(sides["b"], ordinary["b"], chain, matching)
         try:
-            Follower(sides["b"], ordinary["b"], chain, matching).run()
+            follower.run()
         except ModelError as error:
             notes.append(f"B was not run to its end on A's values: {error}")
         chain.advance()
         _unjudged(rows, sides["b"], matching)
+        back = _back(follower, chain, int(seed), progress, notes) if gradients else []
+        back_values = [gradient_values(each) for each in back]
         decisions = last_decisions(rows, sides["a"].outputs, store, chain.limit)
         values = [row_values(row) for row in rows]
         kept = Path(output) if output is not None else None
         if kept is not None:
-            _keep(kept, rows, values, store)
+            _keep(kept / "layers", rows, values, store)
+            _keep(kept / "gradients", back, back_values, store)
         unmatched = {
             "a": [sides["a"].units[n].name for n in matching.only_a],
             "b": [sides["b"].units[n].name for n in matching.only_b],
@@ -125,9 +133,19 @@ def trace(
             {side: process.versions for side, process in processes.items()},
             kept,
             weighted,
+            back_values,
         )
     if kept is not None:
         found.write(kept)
+    return found
+
+
+def _back(
+    follower: Follower, chain: Chain, seed: int, progress: Progress, notes: list[str]
+) -> list[GradientRow]:
+    """The rows of the gradients; what they have to say is added to the notes."""
+    found, said = gradient_rows(follower, chain, seed, progress)
+    notes += said
     return found
 
 
@@ -269,12 +287,14 @@ def _matter(side: Side, unmatched: Sequence[int]) -> list[str]:
     ]
 
 
-def _keep(folder: Path, rows: Sequence[Row], values: Sequence[dict[str, Any]], store: Store) -> None:
+def _keep(
+    folder: Path, rows: Sequence[Row | GradientRow], values: Sequence[dict[str, Any]], store: Store
+) -> None:
     for k, (row, value) in enumerate(zip(rows, values, strict=True)):
         if "truth" in row.keys:
             name = f"{k:04d}.safetensors"
             arrays = {key: store.get(digest) for key, digest in row.keys.items()}
-            value["file"], value["sha256"] = name, write_layer(folder / "layers", name, arrays)
+            value["file"], value["sha256"] = name, write_layer(folder, name, arrays)
 
 
 __all__ = ["CannotRun", "Trace", "trace"]

@@ -102,6 +102,8 @@ class TraceProcess(Live):
         doing = {
             "load": ("a model file runs, and so does its model()", "mend the file"),
             "inputs": ("inputs() returns arrays", "mend inputs()"),
+            "gradients": ("a model lets gradients through", "mend its backward pass, or trace without"),
+            "total_gradients": ("a model lets gradients through", "mend its backward pass, or trace without"),
             "assign": ("weights fit the parameter they are carried to", "check the layer"),
         }.get(what, ("a model takes the input and runs", "check --shape, --input or the model"))
         raise ModelError(f"{doing[0]}; model {self.side}, {self.file}{where}, raised {reason}; {doing[1]}")

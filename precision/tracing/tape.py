@@ -4,8 +4,9 @@ A framework's recorder hands every call over as a `Call`; the tape numbers it, k
 come from, sends arrays to the parent where the pass asks for them, and takes replacements from it.
 
 Passes: `describe` sends nothing; `ordinary` sends inputs and output of every unit; `truth` does too, and puts
-the output that the parent answers in its place; `fed` asks before every unit for its inputs as well. A unit
-is one call, or a chain of them: [pad, convolution].
+the output that the parent answers in its place; `fed` asks before every unit for its inputs as well. Passes
+with gradients are `gradients` and `total`, see `precision.tracing.autograd`. A unit is one call, or a chain
+of them: [pad, convolution].
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from precision.tracing.autograd import CUT, Graphs
+
 Float32 = NDArray[np.float32]
 Exchange = Callable[[Mapping[str, Any], Mapping[str, Float32]], tuple[dict[str, Any], dict[str, Float32]]]
 
-_REPLACING = ("truth", "fed")
+_REPLACING, _FED = ("truth", "fed"), ("fed", CUT)
 UNKNOWN, RANDOM, IDENTITY = "unknown", "random", "identity"
 
 
@@ -32,10 +35,21 @@ class TraceError(Exception):
 @dataclass(frozen=True)
 class Weight:
     """A parameter of a call in the canonical layout (channels first, O,I,*kernel); `put` is None where it
-    is not a parameter of the model but was computed."""
+    is not a parameter of the model but was computed.
+
+    native: the framework's tensor or variable as the call takes it, None where there is none to
+    differentiate. turn: from its layout to the canonical one. rows: which part of it, where it is not all.
+    """
 
     get: Callable[[], Float32]
     put: Callable[[Float32], None] | None = None
+    native: Any = None
+    turn: Callable[[Float32], Float32] | None = None
+    rows: str = ""
+
+    def canonical(self, array: Float32) -> Float32:
+        """An array that lies as the native tensor does, its gradient say, in the canonical layout."""
+        return np.array(array if self.turn is None else self.turn(array), np.float32, order="C", copy=True)
 
 
 @dataclass(frozen=True)
@@ -102,6 +116,10 @@ class Tape:
         self._held: dict[int, tuple[Any, Weight]] = {}
         self._open: dict[int, list[Float32]] = {}
         self._names: dict[str, int] = {}
+        self.graphs: Graphs | None = None
+        """Of a pass with gradients."""
+        self.finish: Callable[[Sequence[Any]], None] | None = None
+        """What such a pass does with the model's outputs, before the model's state is put back."""
 
     # tensors
 
@@ -148,11 +166,13 @@ class Tape:
         last_in: bool,
         last_out: bool,
         into: Callable[[Any, Any], Any] | None = None,
+        fixed: Sequence[Any] = (),
     ) -> Any:
         """Make one call, and return its output or what stands in its place.
 
         compute: takes the operands, which may be replaced. into: puts the replacement into the output itself
-        (an operation in place); without it the replacement is the result.
+        (an operation in place); without it the replacement is the result. fixed: operands of which
+        `compute` does not do the same with another tensor of the same numbers.
         """
         index = len(self.nodes)
         sources = [sorted(self.producers([operand])) for operand in call.operands]
@@ -160,13 +180,20 @@ class Tape:
         unit = self.starts.get(index) if self.kind != "describe" else None
         if unit is not None:
             given = [self.frame.to_array(each, last_in) for each in operands if self.frame.is_number(each)]
-            if self.kind == "fed":
+            if self.kind in _FED:
                 operands, given = self._fed(unit, operands, given, last_in)
-            self._open[unit] = given
+            if self.graphs is None:
+                self._open[unit] = given
+            else:
+                tracked = [bool(group) for group in sources]
+                operands = self.graphs.start(unit, operands, last_in, self.frame.is_number, fixed, tracked)
         # Numbered before the call, so that calls within it would come after.
         node: dict[str, Any] = {"name": self._unique(name), "op": call.op, "detail": call.detail}
         self.nodes.append(node)
         self._check(index)
+        unit = self.ends.get(index) if self.kind != "describe" else None
+        if unit is not None and self.graphs is not None:
+            self.graphs.weigh(unit, call.weights)
         output = compute(operands)
         main = output[0] if isinstance(output, tuple | list) else output
         node |= {
@@ -181,8 +208,9 @@ class Tape:
             "kind": self.frame.kind(main) if _has_shape(main) else "",
             "notes": list(call.notes),
         }
-        unit = self.ends.get(index) if self.kind != "describe" else None
-        if unit is not None and self.frame.is_number(main):
+        if unit is not None and self.graphs is not None:
+            output = self._held_back(self.graphs, unit, call, output, last_out, into)
+        elif unit is not None and self.frame.is_number(main):
             replaced = self._sent(unit, call, main, last_out)
             if replaced is not None:
                 tensor = self.frame.to_tensor(replaced, main, last_out)
@@ -192,6 +220,39 @@ class Tape:
             if _has_shape(each):
                 self.mark(each, frozenset([index]), last_out)
         return output
+
+    def recomputes(self, call: Call) -> bool:
+        """Whether a call that was made already is made again within a unit that is cut off: only what is made
+        between its start and its end is sure to be in its graph."""
+        if self.kind != CUT or self.graphs is None or call.op == RANDOM:
+            return False
+        return any(part.output is None for part in self.graphs.parts.values())
+
+    def _held_back(
+        self,
+        graphs: Graphs,
+        unit: int,
+        call: Call,
+        output: Any,
+        last: bool,
+        into: Callable[[Any, Any], Any] | None,
+    ) -> Any:
+        """The output of a unit in a pass with gradients: its graph is held, and its numbers go on alone."""
+        several = isinstance(output, tuple | list)
+        main, *rest = output if several else [output]
+        number = self.frame.is_number(main)
+        if number:
+            graphs.end(unit, main, last)
+        if graphs.whole or not _has_shape(main):
+            return output
+        replaced = self._sent(unit, call, main, last) if number else None
+        new = graphs.cut(main) if replaced is None else self.frame.to_tensor(replaced, main, last)
+        new = new if into is None else into(main, new)
+        return (
+            type(output)([new, *(graphs.cut(each) if _has_shape(each) else each for each in rest)])
+            if several
+            else new
+        )
 
     def _weights(self, call: Call) -> dict[str, list[int]]:
         """The shapes of a call's weights, which are kept for `weights` of this tape."""
@@ -225,7 +286,7 @@ class Tape:
             arrays |= {f"weight.{key}": weight.get() for key, weight in call.weights.items()}
         head = {"event": "end", "unit": unit, "last": last, "params": dict(call.params)}
         _, answer = self.exchange(head, arrays)
-        return answer.get("output") if self.kind in _REPLACING else None
+        return answer.get("output") if self.kind in (*_REPLACING, CUT) else None
 
     def _check(self, index: int) -> None:
         if not self.expected:

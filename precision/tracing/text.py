@@ -11,6 +11,7 @@ from precision.decisions import AT_RISK, FLIPPED, SAFE
 if TYPE_CHECKING:
     from precision.tracing.result import Trace
 
+_UNTOLD = ("unknown", "not comparable", "not run")
 ALL_ROWS, SOME_ROWS = 40, 12
 _RELATIVE = ("own_relative_a", "own_relative_b", "total_relative_a", "total_relative_b")
 _HEAD = ("layer A", "layer B", "op", "own A", "own B", "total A", "total B", "amp. A", "amp. B", "verdict")
@@ -22,7 +23,7 @@ def text(trace: Trace) -> str:
     lines += [f"A {trace.files.get('a', '')} in {trace.modes.get('a', '')}, "
               f"B {trace.files.get('b', '')} in {trace.modes.get('b', '')}"]  # fmt: skip
     lines += [f"note: {note}" for note in trace.notes]
-    untold = [row for row in trace.rows if row["verdict"] in ("unknown", "not comparable", "not run")]
+    untold = [row for row in trace.rows if row["verdict"] in _UNTOLD]
     differing = [row for row in trace.rows if row["parameter"]]
     for row in differing[:SOME_ROWS]:
         lines.append(f"  {row['layer_a']} / {row['layer_b']}: {row['detail']}")
@@ -43,6 +44,7 @@ def text(trace: Trace) -> str:
         names = trace.unmatched.get(side, ())
         if names:
             lines.append(f"only in {side.upper()}: {', '.join(names)}")
+    lines += _gradients(trace.gradient_list, trace.rows)
     lines += _decided(trace)
     return "\n".join(lines)
 
@@ -52,6 +54,9 @@ def _sentence(trace: Trace) -> str:
     count = len(trace.rows)
     if first is not None:
         return f"first difference: {first}"
+    back = trace.first_gradient_difference
+    if back is not None:
+        return f"no difference of meaning in the layers; first difference of gradients, from the end: {back}"
     matched = sum(row["layer_b"] is not None for row in trace.rows)
     if matched < count or trace.incomplete:
         return f"no difference of meaning in the {matched} layers that both have; A has {count}"
@@ -84,13 +89,15 @@ def _shown(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     cells = [list(_HEAD)]
+    if rows and "of" in rows[0]:
+        cells[0][2] = "gradient of"
     for row in rows:
         verdict = str(row["verdict"]) + (f" ({row['parameter']})" if row["parameter"] else "")
         cells.append(
             [
                 str(row["layer_a"]),
                 str(row["layer_b"] or "-"),
-                str(row["op"]),
+                str(row.get("of", row["op"])),
                 *(_number(row[name], 2.0**24) for name in _RELATIVE),
                 *(_number(row[name]) for name in ("amplification_a", "amplification_b")),
                 verdict,
@@ -108,6 +115,36 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _number(value: Any, scale: float = 1.0) -> str:
     return "-" if value is None or math.isnan(value) else f"{value * scale:.3g}"
+
+
+def _gradients(rows: Sequence[Mapping[str, Any]], layers: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    told = {(row["layer_a"], row["parameter"]) for row in layers if row["parameter"]}
+    lines = ["", "gradients of sum(c * output), c standard normal, last layer first: errors as above"]
+    differing = [row for row in rows if row["parameter"] or row["verdict"] == "unexplained"]
+    known = [row for row in differing if (row["layer_a"], row["parameter"]) in told]
+    if known:
+        lines.append(f"  {len(known)} of {len(rows)} are those of what their layers do otherwise, see above")
+    for row in [row for row in differing if row not in known][:SOME_ROWS]:
+        lines.append(f"  {row['layer_a']}, {row['of']}: {row['detail']}")
+        if row["mend"]:
+            lines.append(f"    mend: {row['mend']}")
+    for row in [row for row in rows if row["verdict"] in _UNTOLD][:SOME_ROWS]:
+        lines.append(f"  {row['layer_a']}, {row['of']}: {row['verdict']}: {row['detail']}")
+    lines += [
+        f"  {row['layer_a']}, {row['of']}: {note}"
+        for row in rows
+        for note in str(row["detail"]).split("; ")
+        if "the kink in" in note
+    ][:SOME_ROWS]
+    shown, left = _shown(rows)
+    lines += _table(shown)
+    if left:
+        lines.append(
+            f"… and {left} gradients more, exact or rounding: trace.gradients, gradients.csv with -o"
+        )
+    return lines
 
 
 def _decided(trace: Trace) -> list[str]:

@@ -113,7 +113,8 @@ class Unit:
         zeros = before.params["mode"] == "constant" and before.params["value"] == 0.0
         if self.op.startswith("avg_pool"):
             return zeros and not any(explicit(self.main)) and self.main.params.get("padding") != "same"
-        return zeros or not any(explicit(self.main))
+        # Only zeros and what is taken from the array itself can be a convolution's own padding.
+        return zeros or (before.params["mode"] != "constant" and not any(explicit(self.main)))
 
 
 _MODES = {"reflect": "reflect", "replicate": "replicate", "circular": "circular"}

@@ -3,7 +3,8 @@
 `python -m precision.tracing.worker IN OUT`.
 
 IN and OUT are file descriptors; messages are those of `precision.serve`. After the mode is set up the parent
-asks: `load` a model file, `inputs` of it, `describe` its calls, its `weights`, `assign` them, `run` a pass.
+asks: `load` a model file, `inputs` of it, `describe` its calls, its `weights`, `assign` them, `run` a pass,
+`gradients` of every unit by itself, `total_gradients` of the model as a whole.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from precision.inputs import Float32
 from precision.serve import configured, receive, send
+from precision.tracing import autograd
 from precision.tracing.tape import Tape, TraceError
 from precision.worker import one_line
 
@@ -140,12 +142,40 @@ class Host:
         """One pass, `ordinary` or `fed`, over the given units."""
         tape = Tape(self.framework.frame(), head["kind"], self._exchange, head["units"], self.expected)
         outputs = self._pass(tape, head, arrays)
+        self._same_calls(tape)
+        return {"outputs": outputs}, {}
+
+    def _same_calls(self, tape: Tape) -> None:
         if len(tape.nodes) != len(self.expected):
             raise TraceError(
                 f"a model makes the same calls on every pass; it made {len(self.expected)} and then "
                 f"{len(tape.nodes)}; remove what depends on the data"
             )
-        return {"outputs": outputs}, {}
+
+    def do_gradients(
+        self, head: Mapping[str, Any], arrays: Mapping[str, Float32]
+    ) -> tuple[dict[str, Any], dict[str, Float32]]:
+        """A pass in which every unit is cut off, and the way back through each of them."""
+        return self._differentiated(autograd.CUT, autograd.pull_units, head, arrays)
+
+    def do_total_gradients(
+        self, head: Mapping[str, Any], arrays: Mapping[str, Float32]
+    ) -> tuple[dict[str, Any], dict[str, Float32]]:
+        """A pass as it is, and the way back through all of it."""
+        return self._differentiated(autograd.WHOLE, autograd.pull_all, head, arrays)
+
+    def _differentiated(
+        self, kind: str, back: Any, head: Mapping[str, Any], arrays: Mapping[str, Float32]
+    ) -> tuple[dict[str, Any], dict[str, Float32]]:
+        tape = Tape(self.framework.frame(), kind, self._exchange, head["units"], self.expected)
+        graphs = tape.graphs = self.framework.graphs(kind == autograd.WHOLE)
+
+        def finish(outputs: Sequence[Any]) -> None:
+            self._same_calls(tape)
+            back(tape, graphs, outputs)
+
+        tape.finish = finish
+        return {"outputs": self._pass(tape, head, arrays)}, {}
 
     def _pass(self, tape: Tape, head: Mapping[str, Any], arrays: Mapping[str, Float32]) -> list[list[int]]:
         inputs = []

@@ -37,6 +37,64 @@ def test_equal_models_are_rounding_from_input_to_output() -> None:
     assert any("flattens NHWC" in note for note in found.notes)
 
 
+def test_gradients_of_both_autograds_are_within_their_bounds(tmp_path: Path) -> None:
+    found = trace(TORCH, KERAS, weights="a", gradients=True)
+    assert found.fine
+    table = found.gradients
+    assert set(table["verdict"]) <= {"exact", "rounding"}
+    assert table["own_relative_b"].max() < 2.0**-19
+    assert table["total_relative_b"].dropna().max() < 2.0**-18
+    assert {"model input", "fc", "conv1"} <= set(table["layer_a"])
+    other = trace(TORCH, planted(tmp_path, "eps", "slope", "groups"), weights="a", gradients=True)
+    odd = other.gradients[~other.gradients["verdict"].isin(("exact", "rounding"))]
+    assert set(zip(odd["layer_a"], odd["parameter"], strict=True)) == {
+        ("bn1", "eps"),
+        ("act1", "negative_slope"),
+        ("gn", "groups"),
+    }
+    assert set(odd["evidence"]) == {"proved"}
+
+
+def test_a_gradient_that_keras_stops_is_named(tmp_path: Path) -> None:
+    for name, how in (("flows", "y"), ("stopped", "tf.stop_gradient(y)")):
+        (tmp_path / f"{name}.py").write_text(
+            "import keras\nimport tensorflow as tf\nclass Net(keras.Model):\n    def __init__(self):\n"
+            "        super().__init__()\n"
+            "        self.f, self.g = keras.layers.Dense(6), keras.layers.Dense(6)\n"
+            "    def call(self, x):\n        y = self.f(x)\n"
+            f"        return self.g(tf.nn.relu({how})) + tf.nn.tanh(y)\n"
+            "def model():\n    keras.utils.set_random_seed(0)\n    net = Net()\n"
+            "    net(tf.zeros((2, 6)))\n    return net\n"
+        )
+    found = trace(tmp_path / "flows.py", tmp_path / "stopped.py", shape=(2, 6), gradients=True)
+    odd = found.gradients[~found.gradients["verdict"].isin(("exact", "rounding"))]
+    assert [(row.layer_a, row.parameter, row.found) for row in odd.itertuples()] == [
+        ("relu", "gradient", "stopped")
+    ]
+
+
+def test_the_slope_of_selu_at_zero_is_each_frameworks_choice(tmp_path: Path) -> None:
+    """With an input of zeros: torch takes the slope from the left, TensorFlow that from the right."""
+    given = "def inputs():\n    return np.array([[0.0, 0.0], [1.0, -2.0]], np.float32)\n"
+    one, other = tmp_path / "one.py", tmp_path / "other.py"
+    one.write_text(
+        "import numpy as np\nimport torch\nfrom torch import nn\ndef model():\n    torch.manual_seed(0)\n"
+        f"    return nn.Sequential(nn.Linear(2, 3, bias=False), nn.SELU(), nn.Linear(3, 2)).eval()\n{given}"
+    )
+    other.write_text(
+        "import keras\nimport numpy as np\nfrom keras import layers\ndef model():\n"
+        "    first = layers.Dense(3, 'selu', use_bias=False)\n"
+        "    return keras.Sequential([keras.Input((2,)), first, layers.Dense(2)])\n" + given
+    )
+    for a, b, fine in ((one, other, False), (other, one, False), (other, other, True)):
+        found = trace(a, b, weights="a", gradients=True)
+        assert found.first_difference is None
+        assert found.fine == fine
+        odd = found.gradients[found.gradients["verdict"] == "semantics"]
+        assert set(odd["parameter"]) == (set() if fine else {"gradient at the kink"})
+        assert len(odd) == (0 if fine else 1)
+
+
 def test_planted_differences_are_named(tmp_path: Path) -> None:
     found = trace(
         TORCH, planted(tmp_path, "padding", "eps", "slope", "training", "gelu", "groups"), weights="a"

@@ -105,6 +105,9 @@ def test_a_gradient_beyond_rounding_is_named() -> None:
     assert "; 1 of 2 gradients is more than rounding, first from the end two, input." in text
     assert "two, input (conv2d)" in text
     assert "eps=1e-5" in text
+    # What the layer does otherwise is told once.
+    same = layer("two", "semantics", parameter="eps", declared=1e-5, found=1e-3, mend="eps=1e-5")
+    assert "two, input (conv2d)" not in page(made(layer("one"), same, gradients=back(odd, layer("one"))))
 
 
 def test_gradients_without_a_column_are_refused() -> None:
