@@ -64,6 +64,11 @@ class Judge:
         known: Known = tried(self.limit, self.case)
         return known
 
+    @property
+    def most_terms(self) -> int:
+        """How many terms one output is the sum of."""
+        return terms(self.case.op, self.case.arrays, self.case.params)
+
     @cached_property
     def rounded(self) -> NDArray[np.float32]:
         """The truth rounded to float32."""

@@ -149,7 +149,7 @@ def closer(bench: Bench, elements: Iterable[Declaration] = ()) -> list[Fit]:
     the output must leave far less than all that was listed, and be no small correction: a systematic rounding
     (a root in few bits, a sum that stagnates) makes those.
     """
-    if bench.output.size < _VERY_FEW:
+    if bench.witnesses < _VERY_FEW:
         return []
     whole = _scaled_rms(bench.known, bench.output, bench.known.limit)
     if not 0.0 < whole < np.inf:
@@ -178,7 +178,7 @@ def closer(bench: Bench, elements: Iterable[Declaration] = ()) -> list[Fit]:
         ]
         if solved and not any(fit.residual <= _CLOSER * _ordered(solved)[0].residual for fit in fits):
             return _ordered(solved)
-    if not fits and bench.output.size >= _FEWEST:
+    if not fits and bench.witnesses >= _FEWEST:
         for item in elements:
             fits += _left(bench, item, whole / factor)
     return _ordered(fits)
@@ -225,9 +225,9 @@ def _left(bench: Bench, item: Declaration, most: float) -> list[Fit]:
 
 def _factor(bench: Bench) -> float:
     """How many times smaller the error must get: less where more independent errors agree on it."""
-    if bench.output.size < _FEWEST:
+    if bench.witnesses < _FEWEST:
         return _FAR
-    return _CLOSE if bench.output.size >= _PLENTY and _rows(bench) >= _PLENTY_ROWS else _CLOSER
+    return _CLOSE if bench.witnesses >= _PLENTY and _rows(bench) >= _PLENTY_ROWS else _CLOSER
 
 
 def _visible(bench: Bench, known: Known) -> bool:
@@ -244,7 +244,7 @@ def far_better(bench: Bench, fits: list[Fit]) -> list[Fit]:
     For outputs that the worst case of another algorithm allows: its errors differ from row to row, so no one
     change of the function takes them all away.
     """
-    if _rows(bench) < _FEW_ROWS or bench.output.size < _MANY:
+    if _rows(bench) < _FEW_ROWS or bench.witnesses < _MANY:
         return []
     factor = _CLOSER if _rows(bench) >= _LEAST_ROWS else _FAR
     whole = _scaled_rms(bench.known, bench.output, bench.known.limit)
@@ -257,7 +257,7 @@ def refined(bench: Bench, best: Fit) -> Fit | None:
     What a single change leaves may be within the bound and yet no rounding: see `closer`.
     """
     first = best.declaration
-    if len(first.changes) != 1 or bench.output.size < _MANY or not _visible(bench, best.known):
+    if len(first.changes) != 1 or bench.witnesses < _MANY or not _visible(bench, best.known):
         return None
     limit = best.known.limit
     whole = _scaled_rms(best.known, bench.output, limit)

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from precision.__main__ import main
-from precision.tracing.backward import chain, follow, totals
+from precision.tracing.backward import chain, follow, totals, ways
+from precision.tracing.errors import Split
 from precision.tracing.judge import Finding
 from precision.tracing.models import trace
 from precision.tracing.result import Trace
@@ -225,6 +226,29 @@ def test_totals_that_nothing_explains_are_unexplained(monkeypatch: pytest.Monkey
         ("bn1", "input", "unexplained")
     ]
     assert "gradients take another way" in str(found)
+
+
+def test_terms_that_cancel_are_no_other_way() -> None:
+    """Totals that are far from the chain's in one model alone, where their terms cancel or both are off."""
+
+    def row(name: str, a: float, b: float, scaled: float) -> chain.GradientRow:
+        fine = Finding("rounding", evidence="bounded")
+        splits = Split(total_relative=a), Split(total_relative=b)
+        return chain.GradientRow(
+            None, name, name, (1,), fine, fine, *splits, scaled={"a": scaled, "b": scaled}
+        )
+
+    def told(*given: chain.GradientRow) -> list[str]:
+        ways._unexplained(given)
+        return [each.b.verdict for each in given if each.b is not None]
+
+    assert told(row("bias", 0.01, 2.0, 1e-8), row("in0", 1e-7, 0.5, 0.5)) == ["rounding", "unexplained"]
+    assert told(row("in0", 0.01, 2.0, 1e-8), row("in0", 1e-7, 0.5, 0.5)) == ["rounding", "rounding"]
+    assert told(row("in0", 0.2, 0.5, 0.5)) == ["rounding"]
+    assert told(row("in0", 1e-7, 1e-3, 1e-3)) == ["rounding"]
+    odd = row("in0", 1e-7, 0.5, 0.5)
+    odd.notes.append("one element lies on the other side of a kink")
+    assert told(odd) == ["rounding"]
 
 
 def test_an_element_on_the_other_side_of_a_kink_is_said(tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ class GradientRow:
     keys: dict[str, str] = field(default_factory=dict)
     """Of the arrays in the store: truth, fed_a, fed_b, total_a, total_b."""
     notes: list[str] = field(default_factory=list)
+    scaled: dict[str, float] = field(default_factory=dict)
+    """Of A ("a") and B: the total error over the sum of absolute terms, in Euclidean norms."""
 
 
 class GradientChain:
@@ -204,6 +206,10 @@ class GradientChain:
         of.keys |= {"truth": of.keys.get("truth") or self.store.put(pull.rounded)}
         of.keys |= {f"{word}_{side}": self.store.put(each) for word, each in (("fed", fed), ("total", total))
                     if each is not None}  # fmt: skip
+        if total is not None:
+            apart, terms = pull.truth.error(total), pull.truth.magnitude
+            size = float(np.linalg.norm(terms[np.isfinite(terms)]))
+            of.scaled[side] = float(np.linalg.norm(apart[np.isfinite(apart)])) / size if size else 0.0
         if side == "a":
             of.split_a = found
         else:
