@@ -26,6 +26,8 @@ import tensorflow as tf
 import gradient_keras
 from gradient_passes import drawn
 
+pytestmark = pytest.mark.slow
+
 net, x = gradient_keras.model(), tf.constant(gradient_keras.inputs())
 with tf.GradientTape() as tape:
     tape.watch(x)

@@ -283,11 +283,10 @@ def test_a_padding_of_another_number_than_zero_is_no_padding_of_zeros(tmp_path: 
             f"    return nn.Sequential(nn.ConstantPad2d(1, {value}), nn.Conv2d(2, 3, 3), nn.ReLU()).eval()\n"
         )
     twos, zeros = tmp_path / "twos.py", tmp_path / "zeros.py"
-    same = trace(twos, twos, shape=(1, 2, 5, 5), mode_b="torch.cpu.no_mkldnn", gradients=True)
-    assert same.fine
-    assert set(same.table["verdict_a"]) <= FINE
-    assert set(rows(same).loc["1", "verdict"]) <= FINE
-    assert not trace(twos, zeros, shape=(1, 2, 5, 5)).fine
+    found = trace(twos, zeros, shape=(1, 2, 5, 5), gradients=True)
+    assert set(found.table["verdict_a"]) <= FINE
+    assert set(found.gradients["verdict_a"]) <= FINE
+    assert not found.fine
 
 
 def test_what_one_model_chooses_is_its_own_to_choose_and_another_choice_is_a_difference() -> None:
@@ -318,7 +317,9 @@ def test_words_files_and_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert {row["of"] for row in kept["gradients"]} == {"input", "weight", "bias"}
     assert '<section id="gradients">' in (out / "trace.html").read_text()
     assert main(["trace", str(file), str(file), "--shape", "2,6"]) == 0
-    assert "gradients of" not in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert told
+    assert "gradients of" not in told
 
 
 def test_an_array_that_was_not_kept_is_refused(same: Trace, planted: Trace) -> None:
@@ -326,4 +327,3 @@ def test_an_array_that_was_not_kept_is_refused(same: Trace, planted: Trace) -> N
         same.gradient("conv1", "nothing")
     with pytest.raises(ValueError, match="output=DIR"):
         planted.gradient("conv1", "weight")
-    assert trace(SMALL, SMALL).gradients.empty
