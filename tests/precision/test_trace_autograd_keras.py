@@ -14,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # the parent of the passes is a 
 
 from gradient_passes import Heard, Passes, apart, by_autograd, drawn
 
+pytestmark = pytest.mark.slow
+
 MODELS = Path(__file__).parent / "traced"
 FILE = MODELS / "gradient_keras.py"
 ROUNDING = 2e-6
@@ -25,8 +27,6 @@ import numpy as np
 import tensorflow as tf
 import gradient_keras
 from gradient_passes import drawn
-
-pytestmark = pytest.mark.slow
 
 net, x = gradient_keras.model(), tf.constant(gradient_keras.inputs())
 with tf.GradientTape() as tape:
