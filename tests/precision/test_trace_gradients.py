@@ -302,6 +302,16 @@ def test_what_one_model_chooses_is_its_own_to_choose_and_another_choice_is_a_dif
     assert follow._chosen(Finding("rounding"), Finding("exact")) == Finding("exact")
 
 
+def test_outputs_that_only_one_model_gives_cost_its_totals_alone(tmp_path: Path) -> None:
+    one, more = cut(tmp_path, "one", "z = y"), tmp_path / "more.py"
+    more.write_text(one.read_text().replace("+ torch.tanh(y)\n", "+ torch.tanh(y), y\n"))
+    found = trace(one, more, shape=(2, 6), gradients=True)
+    assert [note for note in found.notes if "both models give the same outputs" in note]
+    assert set(found.gradients["verdict"]) <= FINE
+    assert found.gradients["total_relative_a"].notna().any()
+    assert found.gradients["total_relative_b"].isna().all()
+
+
 def test_words_files_and_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "net.py"
     file.write_text(

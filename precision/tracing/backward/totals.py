@@ -48,10 +48,13 @@ class TotalPass:
         self.cotangents: list[Float32] = []
         self.outputs: list[str] = []
         self.found = Totals()
+        self._refused = ""
 
     def run(self) -> TotalPass:
         """Raises UserError where the model gives no float32 output, or others than A."""
         self.side.process.run(asked(self.side, "total_gradients"), self.side.arrays, self._answer)
+        if self._refused:
+            raise UserError(self._refused)
         return self
 
     def _answer(self, head: Mapping[str, Any], arrays: dict[str, Float32]) -> tuple[dict[str, Any], Arrays]:
@@ -70,8 +73,10 @@ class TotalPass:
     def _drawn(self, arrays: Arrays) -> dict[str, Float32]:
         outputs = [arrays[f"out{k}"] for k in range(len(arrays))]
         side, file = self.side.process.side, self.side.process.file
+        # Said when the pass is over: the other process waits for an answer now.
         if not outputs:
-            raise UserError(f"gradients start at float32 outputs; model {side}, {file}, gives none")
+            self._refused = f"gradients start at float32 outputs; model {side}, {file}, gives none"
+            return {}
         self.outputs = [self.store.put(each) for each in outputs]
         if not self.given:
             rngs = [np.random.default_rng([self.seed, k]) for k in range(len(outputs))]
@@ -82,7 +87,8 @@ class TotalPass:
             self.cotangents = [each for each in shaped if each is not None]
             if len(self.cotangents) != len(outputs) or len(self.given) != len(outputs):
                 shapes = [[list(each.shape) for each in group] for group in (self.given, outputs)]
-                raise UserError(f"both models give the same outputs; A's are {shapes[0]}, B's {shapes[1]}")
+                self._refused = f"both models give the same outputs; A's are {shapes[0]}, B's {shapes[1]}"
+                return {}
         return {f"out{k}": each for k, each in enumerate(self.cotangents)}
 
 
