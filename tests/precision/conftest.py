@@ -13,6 +13,7 @@ import pytest
 from precision import modes, process, requirements, results, runner, schedule
 from precision.cases import load_suite
 from precision.modes import FRAMEWORKS, Framework, Mode
+from reference.truth import Refine
 
 HERE = Path(__file__).parent
 
@@ -87,3 +88,21 @@ def real_report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subproc
         "report", "smoke", "-o", str(folder), "--modes", "torch.cpu,tensorflow.cpu,torch.cuda.tf32"
     )
     return folder, done
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The elements of gradients that are refined one by one from now on."""
+    from precision.tracing.backward import functions
+    from reference import escalate
+
+    found: list[int] = []
+    real = escalate.settle
+
+    def counted(refine: Refine, index: int) -> tuple[float, float, float]:
+        found.append(index)
+        return real(refine, index)
+
+    monkeypatch.setattr(escalate, "settle", counted)
+    monkeypatch.setattr(functions, "settle", counted)
+    return found

@@ -291,19 +291,7 @@ def test_what_is_not_known_or_not_finite_is_left_out() -> None:
         elementwise("conv2d", x, x, {})
 
 
-def test_a_million_elements_are_not_taken_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    from precision.tracing.backward import functions
-    from reference import escalate
-
-    asked: list[int] = []
-    real = escalate.settle
-
-    def counted(refine: Any, index: int) -> tuple[float, float, float]:
-        asked.append(index)
-        return real(refine, index)
-
-    monkeypatch.setattr(escalate, "settle", counted)
-    monkeypatch.setattr(functions, "settle", counted)
+def test_a_million_elements_are_not_taken_one_by_one(asked: list[int]) -> None:
     rng = np.random.default_rng(6)
     x, g = ((3.0 * rng.standard_normal(200_000)).astype(np.float32) for _ in range(2))
     x[:50_000] *= 300.0  # far out on both sides

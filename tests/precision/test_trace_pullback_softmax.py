@@ -154,19 +154,7 @@ def test_scores_of_minus_infinity_have_no_gradient() -> None:
     assert found.explains(autograd("softmax", x, g, 1))
 
 
-def test_peaked_rows_are_refined_in_few_elements(monkeypatch: pytest.MonkeyPatch) -> None:
-    from precision.tracing.backward import functions
-    from reference import escalate
-
-    asked: list[int] = []
-    real = escalate.settle
-
-    def counted(refine: Any, index: int) -> tuple[float, float, float]:
-        asked.append(index)
-        return real(refine, index)
-
-    monkeypatch.setattr(escalate, "settle", counted)
-    monkeypatch.setattr(functions, "settle", counted)
+def test_peaked_rows_are_refined_in_few_elements(asked: list[int]) -> None:
     rng = np.random.default_rng(0)
     g = rng.standard_normal((400, 250)).astype(np.float32)
     for spread in (1.0, 30.0, 1000.0):
